@@ -1,0 +1,1 @@
+//! Bytes at rest for images, objects and backups

@@ -1,0 +1,1 @@
+//! SQLite, MariaDB and PostgreSQL behind one handle

@@ -1,0 +1,1 @@
+//! TestCloud and the integration tests

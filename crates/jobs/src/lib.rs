@@ -1,0 +1,1 @@
+//! Durable work: workflows, loops, leases, wake-ups

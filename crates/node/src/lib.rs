@@ -1,0 +1,1 @@
+//! The agent on a host: converges guests, disks and ports

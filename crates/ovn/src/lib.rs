@@ -1,0 +1,1 @@
+//! OVSDB client, OVN northbound rows, plugging ports into Open vSwitch

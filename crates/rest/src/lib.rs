@@ -1,0 +1,1 @@
+//! The HTTP kit: caller, microversions, paging, route tables, error bodies, policy

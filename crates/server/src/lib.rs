@@ -1,0 +1,1 @@
+//! Configuration, roles, wiring, command line.

@@ -1,0 +1,2 @@
+//! The binary `ferrostack`.
+fn main() {}
