@@ -2,8 +2,8 @@
 
 use crate::identity::Caller;
 use async_trait::async_trait;
-use ferrostack_types::ids::{NetworkId, NodeId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId};
 use ferrostack_types::Result;
+use ferrostack_types::ids::{NetworkId, NodeId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -108,7 +108,13 @@ pub trait Ports: Send + Sync {
 
     /// Makes the port (or takes the existing one) for the server, binds it to the host, and says what it became.
     /// Repeatable: a repeat finds the port by its id. Bound to another host, it is bound anew.
-    async fn ensure(&self, project: &ProjectId, server: ServerId, host: (&NodeId, &str), nic: &PlannedNic) -> Result<PortInfo>;
+    async fn ensure(
+        &self,
+        project: &ProjectId,
+        server: ServerId,
+        host: (&NodeId, &str),
+        nic: &PlannedNic,
+    ) -> Result<PortInfo>;
 
     /// Whether the network engine has wired up all of the server's ports on their host.
     async fn wired(&self, server: ServerId) -> Result<bool>;

@@ -1,8 +1,8 @@
 //! What compute asks of placement: who has room, and a claim that holds.
 
 use async_trait::async_trait;
-use ferrostack_types::ids::{ProjectId, ProviderId, ServerId, UserId};
 use ferrostack_types::Result;
+use ferrostack_types::ids::{ProjectId, ProviderId, ServerId, UserId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

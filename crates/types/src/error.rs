@@ -137,7 +137,8 @@ impl Error {
 
     /// 500 with a text for the operator only.
     pub fn internal(context: impl Into<String>) -> Error {
-        Error::new(Kind::Internal, "An unexpected error prevented the server from fulfilling your request.").context(context)
+        Error::new(Kind::Internal, "An unexpected error prevented the server from fulfilling your request.")
+            .context(context)
     }
 
     /// 500 from a library's error, with a text for the operator.
@@ -237,7 +238,13 @@ macro_rules! foreign {
     )+};
 }
 
-foreign!(std::io::Error, serde_json::Error, std::num::ParseIntError, std::num::TryFromIntError, std::string::FromUtf8Error);
+foreign!(
+    std::io::Error,
+    serde_json::Error,
+    std::num::ParseIntError,
+    std::num::TryFromIntError,
+    std::string::FromUtf8Error
+);
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,11 @@ macro_rules! uuid_ids {
         pub struct $name(pub Uuid);
 
         impl $name {
+            /// Wraps a UUID.
+            pub const fn from_uuid(uuid: Uuid) -> $name {
+                $name(uuid)
+            }
+
             /// Reads an id from a client. `None` means that no such object can exist: answer 404 (or 400 where the API says so).
             pub fn parse(text: &str) -> Option<$name> {
                 Uuid::try_parse(text).ok().map($name)

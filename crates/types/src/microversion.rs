@@ -21,7 +21,8 @@ impl Microversion {
     pub fn parse(text: &str) -> Option<Microversion> {
         let (major, minor) = text.split_once('.')?;
         let number = |part: &str| -> Option<u16> {
-            let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+            let plain =
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
             plain.then(|| part.parse().ok())?
         };
         Some(Microversion { major: number(major)?, minor: number(minor)? })
