@@ -1,1 +1,3 @@
-//! OVSDB client, OVN northbound rows, plugging ports into Open vSwitch
+//! OVSDB client, OVN northbound rows, plugging ports into Open vSwitch.
+
+pub mod northbound;
