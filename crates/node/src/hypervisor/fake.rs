@@ -43,6 +43,7 @@ struct State {
     guests: HashMap<ServerId, Fake>,
     hook: Option<ChangeHook>,
     failures: Vec<(u32, Failure)>,
+    all_starts: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -76,6 +77,11 @@ impl FakeHypervisor {
     /// How often a guest was started since this hypervisor was made.
     pub fn starts(&self, server: ServerId) -> u64 {
         self.state.lock().guests.get(&server).map_or(0, |fake| fake.starts)
+    }
+
+    /// How many starts there were in all, of guests that are gone, too.
+    pub fn all_starts(&self) -> u64 {
+        self.state.lock().all_starts
     }
 
     /// How many guests have a process.
@@ -178,7 +184,9 @@ impl Hypervisor for FakeHypervisor {
             return Err(failure);
         }
         self.set(guest, Power::Paused)?;
-        if let Some(fake) = self.state.lock().guests.get_mut(&guest.server) {
+        let mut state = self.state.lock();
+        state.all_starts += 1;
+        if let Some(fake) = state.guests.get_mut(&guest.server) {
             fake.starts += 1;
         }
         Ok(())
