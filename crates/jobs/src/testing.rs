@@ -1,0 +1,1 @@
+//! Killing the process at every point of every workflow.
