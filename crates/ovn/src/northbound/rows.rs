@@ -15,9 +15,9 @@
 use super::acl;
 use super::model::*;
 use crate::ovsdb::Datum;
+pub(crate) use crate::ovsdb::derived_uuid as derived;
 use ferrostack_types::ids::{PortId, RouterId, SubnetId};
 use ipnet::IpNet;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -74,20 +74,6 @@ pub(crate) struct Rows {
 /// The UUID of the Port_Group that drops what no security group allows.
 pub(crate) fn drop_group() -> Uuid {
     derived(Uuid::nil(), &["drop group"])
-}
-
-/// A UUID that depends on nothing but these texts.
-pub(crate) fn derived(of: Uuid, parts: &[&str]) -> Uuid {
-    let mut hash = Sha256::new();
-    hash.update(of.as_bytes());
-    for part in parts {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let digest = hash.finalize();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// A locally administered MAC address for the DHCP server of a subnet.

@@ -27,4 +27,4 @@ mod wire;
 pub(crate) use cache::owner_of;
 pub use cache::{Cache, Change, ChangeKind, Row, Table};
 pub use client::{Client, Monitor, Observer, Outcome, Refusal};
-pub use value::{Atom, Datum};
+pub use value::{Atom, Datum, derived_uuid};

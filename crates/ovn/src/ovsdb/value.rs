@@ -1,6 +1,7 @@
 //! Values of OVSDB and their JSON forms.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -191,6 +192,20 @@ fn pair_from_json(value: &Value) -> Option<(Atom, Atom)> {
         [key, value] => Some((Atom::from_json(key)?, Atom::from_json(value)?)),
         _ => None,
     }
+}
+
+/// A UUID that depends on nothing but another one and some texts: for rows whose UUID we choose.
+pub fn derived_uuid(of: Uuid, parts: &[&str]) -> Uuid {
+    let mut hash = Sha256::new();
+    hash.update(of.as_bytes());
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 #[cfg(test)]

@@ -1,0 +1,142 @@
+//! One daemon of Open vSwitch or OVN: started, found again, stopped.
+//!
+//! All of them know `--detach` (the starter returns when the daemon serves), `--pidfile` (locked while it lives),
+//! `--unixctl` and `--log-file`. A pidfile alone proves nothing: after a reboot its number is somebody else's. So a daemon
+//! counts as alive only if the process of that number runs the executable that it should, with the control socket
+//! that only ours has, in our network namespace.
+
+use super::link::network_namespace;
+use ferrostack_types::{Env, Error, Result, ResultExt};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A daemon.
+#[derive(Debug, Clone)]
+pub(super) struct Daemon {
+    /// For logs; also the stem of its files.
+    pub(super) name: &'static str,
+    /// The executable's file name.
+    pub(super) program: &'static str,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) run_dir: PathBuf,
+    pub(super) log_dir: PathBuf,
+}
+
+impl Daemon {
+    fn file(&self, extension: &str) -> PathBuf {
+        self.run_dir.join(format!("{}.{extension}", self.name))
+    }
+
+    /// Its process, if it is alive and ours.
+    pub(super) fn alive(&self) -> Option<Pid> {
+        let pid: i32 = std::fs::read_to_string(self.file("pid")).ok()?.trim().parse().ok()?;
+        self.is_ours(pid).then(|| Pid::from_raw(pid))?
+    }
+
+    fn is_ours(&self, pid: i32) -> bool {
+        let executable = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        // After an upgrade of the package the running file is "(deleted)": still the one that was started.
+        let executable = executable.to_string_lossy();
+        let executable = executable.trim_end_matches(" (deleted)");
+        let control = format!("--unixctl={}", self.file("ctl").display());
+        let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        Path::new(executable).file_name().is_some_and(|name| name == self.program)
+            && command_line.split(|byte| *byte == 0).any(|argument| argument == control.as_bytes())
+    }
+
+    fn in_our_namespace(&self, pid: Pid) -> bool {
+        network_namespace(&pid.as_raw_nonzero().to_string()) == network_namespace("self")
+    }
+
+    /// Starts it unless it is alive. Returns whether it had to be started, after it serves.
+    pub(super) async fn ensure(&self, env: &Env) -> Result<bool> {
+        if let Some(pid) = self.alive() {
+            if self.in_our_namespace(pid) {
+                return Ok(false);
+            }
+            tracing::warn!(daemon = self.name, "daemon is in another network namespace; starting it anew");
+            self.stop(env).await?;
+        }
+        self.start().await.map(|()| true)
+    }
+
+    async fn start(&self) -> Result<()> {
+        let program = find_program(self.program)?;
+        let mut command = tokio::process::Command::new(program);
+        command
+            .arg("--detach")
+            .arg("--no-chdir")
+            .arg(format!("--pidfile={}", self.file("pid").display()))
+            .arg("--overwrite-pidfile")
+            .arg(format!("--unixctl={}", self.file("ctl").display()))
+            .arg(format!("--log-file={}", self.log_dir.join(format!("{}.log", self.name)).display()))
+            .args(["-vconsole:off", "-vsyslog:off", "-vfile:warn"])
+            .args(&self.arguments)
+            .envs(["OVS_RUNDIR", "OVN_RUNDIR", "OVS_DBDIR", "OVN_DBDIR"].map(|name| (name, &self.run_dir)))
+            .envs(["OVS_LOGDIR", "OVN_LOGDIR"].map(|name| (name, &self.log_dir)))
+            // Arenas per thread cost megabytes each.
+            .env("MALLOC_ARENA_MAX", "1")
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(START_TIMEOUT, command.output()).await;
+        let output = output.map_err(|_| Error::internal(format!("{} does not come up", self.name)))?;
+        let output = output.context(format!("start {}", self.name))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(Error::internal(format!("{} does not start: {}", self.name, text.trim())));
+        }
+        Ok(())
+    }
+
+    /// Ends it. Repeatable.
+    pub(super) async fn stop(&self, env: &Env) -> Result<()> {
+        let Some(pid) = self.alive() else { return Ok(()) };
+        for (signal, patience) in [(Signal::TERM, STOP_TIMEOUT), (Signal::KILL, STOP_TIMEOUT)] {
+            // It may be gone since.
+            let _ = kill_process(pid, signal);
+            let end = env.instant() + patience;
+            while self.is_ours(pid.as_raw_nonzero().get()) {
+                if env.instant() > end {
+                    break;
+                }
+                env.sleep(POLL).await;
+            }
+            if !self.is_ours(pid.as_raw_nonzero().get()) {
+                return Ok(());
+            }
+        }
+        Err(Error::internal(format!("{} does not end", self.name)))
+    }
+}
+
+/// Looks for a program where system tools are, which need not be in an ordinary user's `PATH`.
+pub(super) fn find_program(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
+    let mut places = std::env::split_paths(&path).chain(usual);
+    let found = places.find_map(|place| Some(place.join(name)).filter(|program| program.is_file()));
+    found.ok_or_else(|| {
+        Error::unavailable("The network engine is not installed.").with_retryable(false).context(format!("no {name}"))
+    })
+}
+
+/// Runs a tool that answers at once and returns what it says.
+pub(super) async fn run_tool(name: &str, arguments: &[OsString]) -> Result<String> {
+    let output = tokio::process::Command::new(find_program(name)?)
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .context(format!("run {name}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::internal(format!("{name}: {}", text.trim())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
