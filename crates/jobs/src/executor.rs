@@ -13,7 +13,7 @@ use ferrostack_types::{Error, Kind, Result, Timestamp};
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Where in a turn the process may be killed by a test.
@@ -316,7 +316,7 @@ impl Drive<'_> {
 
     async fn failed(&mut self, part: Part, index: usize, error: Error) -> Next {
         self.run.forget();
-        let name = self.run.step_name(index);
+        let name = if part == Part::AfterUndo { "after_undo" } else { self.run.step_name(index) };
         let (id, kind, subject) = (self.at.id, &self.at.kind, &self.at.subject);
         let now = self.inner.env.now();
         let failures = self.at.failures.saturating_add(1);
@@ -326,7 +326,9 @@ impl Drive<'_> {
             _ => Retry::FOR_EVER,
         };
         if part == Part::Run {
-            // An interrupted step has no reason to be tried again: the save below would find out, one pause later.
+            if self.interrupted.load(Ordering::SeqCst) {
+                return self.turn_back(Failure::interruption()).await;
+            }
             let spent = failures >= retry.attempts || now.since(since) >= retry.time;
             if !error.retryable() || spent {
                 tracing::warn!(%id, kind, subject, step = name, ?error, failures, "a step failed");

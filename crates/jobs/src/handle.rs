@@ -73,11 +73,13 @@ pub(crate) struct Inner {
     pub(crate) stopping: watch::Sender<bool>,
     /// Everything is dropped where it stands.
     pub(crate) killed: watch::Sender<bool>,
-    /// Claimed workflows on their way to a worker. The receiver is taken by the scheduler.
+    /// Claimed workflows on their way to a worker. The receiver is taken at the start.
     pub(crate) handed: mpsc::UnboundedSender<Claimed>,
     pub(crate) hand: Mutex<Option<mpsc::UnboundedReceiver<Claimed>>>,
     /// How many are on their way or run.
     pub(crate) held: AtomicUsize,
+    /// The table held more than there was room for at the last look.
+    pub(crate) more: AtomicBool,
     /// What runs here, with the flag that a step can look at.
     pub(crate) running: Mutex<HashMap<WorkflowId, Arc<AtomicBool>>>,
     /// There may be something to claim.
@@ -107,6 +109,7 @@ impl Jobs {
             handed,
             hand: Mutex::new(Some(hand)),
             held: AtomicUsize::new(0),
+            more: AtomicBool::new(false),
             running: Mutex::default(),
             hint: Notify::new(),
             next_due: Mutex::new(None),
@@ -219,8 +222,9 @@ impl Inner {
         (self.config.workers * 2).saturating_sub(self.held.load(Ordering::SeqCst))
     }
 
+    /// Whether new work may be taken past the table. Not while others wait there: they were first.
     fn has_room(&self) -> bool {
-        self.room() > 0
+        self.room() > 0 && !self.more.load(Ordering::SeqCst)
     }
 
     /// The lease that this process would take now; none while it takes no work.

@@ -47,7 +47,9 @@ impl Inner {
         }
         self.accepting.store(true, Ordering::SeqCst);
         let inner = Arc::clone(self);
-        self.spawn("jobs-scheduler", async move { inner.schedule(hand).await });
+        self.spawn("jobs-dispatch", async move { inner.dispatch(hand).await });
+        let inner = Arc::clone(self);
+        self.spawn("jobs-claim", async move { inner.claim_for_ever().await });
         let inner = Arc::clone(self);
         self.spawn("jobs-renewal", async move { inner.renew_for_ever().await });
         for slot in self.loops.begin() {
@@ -89,34 +91,37 @@ impl Inner {
         self.killed.send_replace(true);
     }
 
-    async fn schedule(self: Arc<Self>, mut hand: mpsc::UnboundedReceiver<Claimed>) {
+    /// Gives every workflow that was handed over to a worker, in order.
+    async fn dispatch(self: Arc<Self>, mut hand: mpsc::UnboundedReceiver<Claimed>) {
         let workers = Arc::new(Semaphore::new(self.config.workers.max(1)));
-        let mut look = true;
+        while let Some(claimed) = hand.recv().await {
+            let Ok(permit) = Arc::clone(&workers).acquire_owned().await else {
+                return;
+            };
+            if *self.stopping.borrow() {
+                return;
+            }
+            let inner = Arc::clone(&self);
+            self.spawn("workflow", async move {
+                let _permit = permit;
+                inner.work(claimed).await;
+            });
+        }
+    }
+
+    /// Brings from the table what no hand-off brought.
+    async fn claim_for_ever(self: Arc<Self>) {
         loop {
-            if look {
-                if let Err(error) = self.claim_due().await {
-                    tracing::warn!(?error, "work cannot be claimed");
-                }
-                look = false;
+            if let Err(error) = self.claim_due().await {
+                tracing::warn!(?error, "work cannot be claimed");
+                self.env.sleep(self.config.poll).await;
             }
             let sleep = self.until_next_due();
             tokio::select! {
                 biased;
                 () = raised(&self.stopping) => return,
-                Some(claimed) = hand.recv() => {
-                    let permit = tokio::select! {
-                        biased;
-                        () = raised(&self.stopping) => return,
-                        permit = Arc::clone(&workers).acquire_owned() => permit,
-                    };
-                    let inner = Arc::clone(&self);
-                    self.spawn("workflow", async move {
-                        let _permit = permit;
-                        inner.work(claimed).await;
-                    });
-                }
-                () = self.hint.notified() => look = true,
-                () = self.env.sleep(sleep) => look = true,
+                () = self.hint.notified() => {}
+                () = self.env.sleep(sleep) => {}
             }
         }
     }
@@ -129,11 +134,12 @@ impl Inner {
     /// Claims what there is room for. Looks before it writes: an idle process makes no commits.
     async fn claim_due(self: &Arc<Self>) -> Result<()> {
         let (now, room, kinds) = (self.env.now(), self.room(), self.kinds());
+        // Whatever is parked after this look is noted anew by whoever parks it.
+        *self.next_due.lock() = None;
+        self.more.store(room == 0, Ordering::SeqCst);
         let Some(lease) = self.lease(now).filter(|_| room > 0 && !kinds.is_empty()) else {
             return Ok(());
         };
-        // Whatever becomes due later than this look is noted anew by whoever parks it.
-        *self.next_due.lock() = None;
         let mine: Vec<WorkflowId> = self.running.lock().keys().copied().collect();
         let asked = kinds.clone();
         let (due, next) = self
@@ -143,6 +149,7 @@ impl Inner {
         if let Some(next) = next {
             self.note_due(next);
         }
+        self.more.store(due.len() == room, Ordering::SeqCst);
         // Its lease ran out while it runs here: its save will tell, and only then is it claimed again.
         let due: Vec<WorkflowId> = due.into_iter().filter(|id| !mine.contains(id)).collect();
         if due.is_empty() {
@@ -175,10 +182,8 @@ impl Inner {
             executor::put_off(self, store::Fence { id, epoch }, 0, Duration::from_secs(30)).await;
         }
         self.running.lock().remove(&id);
-        // Only a full house can have left something unclaimed.
-        let was_full = self.room() == 0;
-        let left = self.held.fetch_sub(1, Ordering::SeqCst) - 1;
-        if was_full || left == self.config.workers {
+        self.held.fetch_sub(1, Ordering::SeqCst);
+        if self.more.load(Ordering::SeqCst) {
             self.hint.notify_one();
         }
         self.ended.notify_waiters();

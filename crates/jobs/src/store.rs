@@ -186,26 +186,17 @@ pub(crate) fn interrupt(
     kind: Option<&str>,
     now: Timestamp,
 ) -> Result<(Vec<WorkflowId>, Vec<WorkflowId>)> {
-    let found: Vec<(WorkflowId, String, String)> = tx.query(
-        "SELECT id, kind, status FROM jobs_workflows WHERE subject = ? AND interrupted = 0 ORDER BY place",
+    let found: Vec<(WorkflowId, String, String, bool)> = tx.query(
+        "SELECT id, kind, status, undoing FROM jobs_workflows WHERE subject = ? AND interrupted = 0 ORDER BY place",
         params![subject],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
     )?;
-    let (mut flagged, mut waiting) = (Vec::new(), Vec::new());
-    for (id, _, status) in found.into_iter().filter(|(_, k, _)| kind.is_none_or(|kind| kind == k)) {
+    let (mut flagged, mut ready) = (Vec::new(), Vec::new());
+    for (id, _, status, undoing) in found.into_iter().filter(|row| kind.is_none_or(|kind| kind == row.1)) {
         tx.execute("UPDATE jobs_workflows SET interrupted = 1 WHERE id = ?", params![id])?;
         flagged.push(id);
-        if status == PARKED || status == BACKOFF {
-            waiting.push(id);
-        }
-    }
-    // A workflow that is being undone goes on as it was, but will not be allowed to begin again.
-    let forward = |tx: &mut Tx<'_>, id: &WorkflowId| {
-        tx.exists("SELECT 1 FROM jobs_workflows WHERE id = ? AND undoing = 0", params![id])
-    };
-    let mut ready = Vec::new();
-    for id in waiting {
-        if forward(tx, &id)? {
+        // One that is being undone goes on as it was, but will not be allowed to begin again.
+        if !undoing && (status == PARKED || status == BACKOFF) {
             ready.push(id);
         }
     }

@@ -1,0 +1,6 @@
+//! Durable work on a real database.
+
+mod crash;
+mod loops;
+mod run;
+mod toy;
