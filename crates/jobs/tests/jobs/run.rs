@@ -1,9 +1,14 @@
 //! Order, interrupts, leases, wake-ups, ends.
 
-use crate::toy::{ToyState, World};
-use ferrostack_db::params;
-use ferrostack_jobs::JobsConfig;
+use crate::toy::{ToyState, World, note};
+use async_trait::async_trait;
+use ferrostack_db::{Tx, params};
 use ferrostack_jobs::testing::{kill, until_idle};
+use ferrostack_jobs::{AfterUndo, Failure, Jobs, JobsConfig, Outcome, Step, StepCx, Workflow};
+use ferrostack_types::ids::WorkflowId;
+use ferrostack_types::{Error, Result};
+use serde_json::Value;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -161,7 +166,7 @@ async fn who_lost_the_lease_saves_nothing() {
     let sole = JobsConfig { sole: true, ..World::config("other") };
     let other = world.started(sole).await;
     world.outside.begun.notified().await;
-    assert_eq!(world.made("s"), true);
+    assert!(world.made("s"));
     // Both are in the same step now; the one that waited longer goes on first.
     world.outside.gate.notify_one();
     for _ in 0..2000 {
@@ -171,7 +176,10 @@ async fn who_lost_the_lease_saves_nothing() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(paused.status().lost_leases, 1);
-    assert_eq!(world.ledger("s").await, ["reserve"], "the step of the lost lease was not recorded");
+    assert_eq!(world.ledger("s").await, ["reserve"]);
+    let step: i64 =
+        world.test.db.read("row", |tx| tx.scalar("SELECT step FROM jobs_workflows", params![])).await.unwrap();
+    assert_eq!(step, 1, "the step of the lost lease was not recorded");
     world.outside.gate.notify_one();
     until_idle(&world.test.db).await;
     assert_eq!(world.ledger("s").await, ["publish", "reserve"]);
@@ -227,4 +235,92 @@ async fn shutdown_finishes_the_step_and_gives_the_lease_back() {
     assert_eq!(second.status().finished, 2);
     assert_eq!(world.outside.log.lock().iter().filter(|l| *l == "begin s").count(), 1);
     kill(&second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panicking_step_is_a_failure_like_another() {
+    let world = World::new().await;
+    let jobs = world.started(World::config("a")).await;
+    world.enqueue(&jobs, "s", ToyState { panics: true, ..ToyState::default() }).await;
+    until_idle(&world.test.db).await;
+    let ledger = world.ledger("s").await;
+    assert_eq!(ledger, ["error: An unexpected error prevented the server from fulfilling your request."]);
+    assert!(!world.made("s"));
+    assert_eq!(jobs.status().given_up, 1);
+    kill(&jobs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_version_saved_is_read_and_an_unknown_kind_is_left_alone() {
+    let world = World::new().await;
+    let old = Jobs::new(world.test.db.clone(), world.env.clone(), World::config("old"));
+    let (handle, env) = (old.clone(), world.env.clone());
+    let enqueue =
+        move |tx: &mut Tx<'_>| handle.enqueue_in_tx::<Old>(tx, WorkflowId::from_uuid(env.uuid()), "s", &7, env.now());
+    world.test.db.write("enqueue", enqueue).await.unwrap();
+
+    let ignorant = world.started(World::config("ignorant")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ignorant.backlog().await.unwrap().get("ready"), Some(&1));
+    kill(&ignorant);
+
+    let new = Jobs::new(world.test.db.clone(), world.env.clone(), World::config("new"));
+    new.register(Arc::new(New));
+    new.start().await.unwrap();
+    until_idle(&world.test.db).await;
+    assert_eq!(world.ledger("s").await, ["seven"]);
+    kill(&new);
+}
+
+struct Old;
+struct New;
+struct Tell;
+
+#[async_trait]
+impl Workflow for Old {
+    type State = i64;
+    const KIND: &'static str = "grown";
+    const VERSION: u32 = 1;
+
+    fn steps(&self) -> &'static [&'static dyn Step<Self>] {
+        &[]
+    }
+
+    async fn after_undo(&self, _: &StepCx, _: &mut i64, _: &Failure) -> Result<AfterUndo> {
+        Ok(AfterUndo::give_up())
+    }
+}
+
+#[async_trait]
+impl Workflow for New {
+    type State = String;
+    const KIND: &'static str = "grown";
+    const VERSION: u32 = 2;
+
+    fn steps(&self) -> &'static [&'static dyn Step<Self>] {
+        &[&Tell]
+    }
+
+    async fn after_undo(&self, _: &StepCx, _: &mut String, _: &Failure) -> Result<AfterUndo> {
+        Ok(AfterUndo::give_up())
+    }
+
+    fn migrate(&self, version: u32, json: Value) -> Result<String> {
+        match (version, json.as_i64()) {
+            (1, Some(7)) => Ok("seven".to_owned()),
+            other => Err(Error::internal(format!("{other:?}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl Step<New> for Tell {
+    fn name(&self) -> &'static str {
+        "tell"
+    }
+
+    async fn run(&self, _: &New, cx: &StepCx, state: &mut String) -> Result<Outcome> {
+        let (subject, what) = (cx.subject.to_string(), state.clone());
+        Ok(Outcome::done_with(move |tx| note(tx, &subject, &what)))
+    }
 }

@@ -57,6 +57,8 @@ pub struct ToyState {
     pub signals: i64,
     /// Waits in `make` for the gate.
     pub gated: bool,
+    /// Panics in `make`, with its effect done.
+    pub panics: bool,
     pub label: String,
     /// Set by `reserve`, needed by `publish`.
     pub reserved: bool,
@@ -129,6 +131,7 @@ impl Step<Toy> for Make {
     async fn run(&self, flow: &Toy, cx: &StepCx, state: &mut ToyState) -> Result<Outcome> {
         flow.outside.log.lock().push(format!("begin {}{}", cx.subject, state.label));
         flow.outside.made.lock().insert(cx.subject.to_string());
+        assert!(!state.panics, "as was asked for");
         if state.gated {
             flow.outside.begun.notify_one();
             flow.outside.gate.notified().await;
