@@ -6,7 +6,8 @@
 //! An interface that belongs to us carries `ferrostack:port`; so [`Switch::plugged`] can say what is left over after
 //! a crash, and nobody else's port is ever touched.
 //!
-//! The rows of a port have the port's id as UUID: plugging twice cannot make two.
+//! The Interface row of a port has the port's id as UUID: plugging twice cannot make two. (The Port row has another one:
+//! ovsdb-server does not count a reference between two rows of the same UUID, even in different tables.)
 
 use crate::ovsdb::{Atom, Cache, Client, Datum, Monitor, Outcome, Row, derived_uuid, op};
 use ferrostack_types::ids::PortId;
@@ -30,7 +31,10 @@ const MARK_KIND: &str = "ferrostack:kind";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const MONITORS: &[Monitor] = &[
-    Monitor { table: ROOT, columns: &["bridges", "cur_cfg", "next_cfg", "external_ids", "other_config", "ovs_version"] },
+    Monitor {
+        table: ROOT,
+        columns: &["bridges", "cur_cfg", "next_cfg", "external_ids", "other_config", "ovs_version"],
+    },
     Monitor {
         table: BRIDGE,
         columns: &["name", "ports", "datapath_type", "fail_mode", "other_config", "external_ids"],
@@ -293,8 +297,7 @@ fn plug_operations(
     if let Some(left_over) = cache.table(INTERFACE).named(interface).find_map(|(_, row)| plugged_row(row)) {
         operations.extend(unplug_operations(cache, left_over.port));
     }
-    let mut columns =
-        vec![("name", Datum::one(interface)), ("external_ids", ids), ("type", Datum::one(""))];
+    let mut columns = vec![("name", Datum::one(interface)), ("external_ids", ids), ("type", Datum::one(""))];
     if kind == PlugKind::Internal {
         columns[2].1 = Datum::one("internal");
         columns.push(("mac", Datum::one(mac)));
@@ -302,15 +305,19 @@ fn plug_operations(
     let owner = Datum::map([(MARK_PORT, id.as_str())]);
     let port_columns = [("name", Datum::one(interface)), ("interfaces", Datum::one(port.0)), ("external_ids", owner)];
     operations.push(op::insert(INTERFACE, port.0, columns.iter().map(|(c, d)| (*c, d))));
-    operations.push(op::insert(PORT, port.0, port_columns.iter().map(|(c, d)| (*c, d))));
-    operations.push(op::mutate(BRIDGE, bridge_row, &[("ports", "insert", Datum::one(port.0))]));
+    operations.push(op::insert(PORT, port_row(port.0), port_columns.iter().map(|(c, d)| (*c, d))));
+    operations.push(op::mutate(BRIDGE, bridge_row, &[("ports", "insert", Datum::one(port_row(port.0)))]));
     Ok(operations)
 }
 
+fn port_row(interface: Uuid) -> Uuid {
+    derived_uuid(interface, &["port"])
+}
+
 fn unplug_operations(cache: &Cache, port: PortId) -> Vec<Value> {
-    let holds = |row: &Row| row.contains("ports", &Atom::Uuid(port.0));
-    let bridges = cache.table(BRIDGE).rows().filter(|(_, row)| holds(row));
-    bridges.map(|(uuid, _)| op::mutate(BRIDGE, uuid, &[("ports", "delete", Datum::one(port.0))])).collect()
+    let row = port_row(port.0);
+    let bridges = cache.table(BRIDGE).rows().filter(|(_, bridge)| bridge.contains("ports", &Atom::Uuid(row)));
+    bridges.map(|(uuid, _)| op::mutate(BRIDGE, uuid, &[("ports", "delete", Datum::one(row))])).collect()
 }
 
 fn root(cache: &Cache) -> Option<Uuid> {
@@ -385,12 +392,13 @@ fn bridge_operations(
         }
         return;
     }
-    let uuid = derived_uuid(root, &["bridge", name]);
-    let (text, own) = (Datum::one(name), Datum::one(uuid));
-    let internal = Datum::one("internal");
-    operations.push(op::insert(INTERFACE, uuid, [("name", &text), ("type", &internal)]));
-    operations.push(op::insert(PORT, uuid, [("name", &text), ("interfaces", &own)]));
-    let bridge = [("name", &text), ("ports", &own)];
+    let [uuid, interface] = ["bridge", "interface"].map(|what| derived_uuid(root, &[what, name]));
+    let port = port_row(interface);
+    let (text, internal) = (Datum::one(name), Datum::one("internal"));
+    let (interfaces, ports) = (Datum::one(interface), Datum::one(port));
+    operations.push(op::insert(INTERFACE, interface, [("name", &text), ("type", &internal)]));
+    operations.push(op::insert(PORT, port, [("name", &text), ("interfaces", &interfaces)]));
+    let bridge = [("name", &text), ("ports", &ports)];
     operations.push(op::insert(BRIDGE, uuid, bridge.into_iter().chain(columns.iter().map(|(c, d)| (*c, d)))));
-    operations.push(op::mutate(ROOT, root, &[("bridges", "insert", own)]));
+    operations.push(op::mutate(ROOT, root, &[("bridges", "insert", Datum::one(uuid))]));
 }

@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// The longest run directory: a socket's path has at most 107 bytes, and the longest file in it is `br-int.snoop` with
-/// a prefix or `northd.ctl`.
+/// The longest run directory: a socket's path has at most 107 bytes, and the longest file in it is
+/// `ovn-controller.4194304.ctl`.
 const LONGEST_RUN_DIR: usize = 80;
 /// The longest name of a network interface.
 const LONGEST_INTERFACE: usize = 15;
@@ -134,7 +134,9 @@ impl Layout {
         let places = ["/usr/share", "/usr/local/share"];
         let mut files = places.iter().map(|place| PathBuf::from(place).join(package).join(file));
         files.find(|file| file.is_file()).ok_or_else(|| {
-            Error::unavailable("The network engine is not installed.").with_retryable(false).context(format!("no {file}"))
+            Error::unavailable("The network engine is not installed.")
+                .with_retryable(false)
+                .context(format!("no {file}"))
         })
     }
 

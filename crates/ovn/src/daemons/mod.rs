@@ -39,6 +39,8 @@ use std::time::Duration;
 
 /// How often the supervisor looks.
 const SUPERVISE: Duration = Duration::from_secs(1);
+/// How long a start may wait for another one of the same configuration.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 /// The oldest versions whose databases and options we know.
 const OLDEST_OVS: (u32, u32) = (2, 17);
 const OLDEST_OVN: (u32, u32) = (22, 3);
@@ -78,7 +80,7 @@ impl Engine {
     /// Starts what is not running, adopts what is, and returns when ports can be plugged. Repeatable.
     pub async fn start(config: Config, env: Env) -> Result<Engine> {
         let layout = Layout::new(&config)?;
-        let _lock = prepare(&layout)?;
+        let _lock = prepare(&layout, &env).await?;
         let (_, ()) = try_join(check_versions(), start_databases(&config, &layout, &env)).await?;
         let bridge = config.integration_bridge();
         let switch = Switch::connect(&layout.socket("conf"), &bridge, env.clone()).await?;
@@ -134,7 +136,7 @@ impl Engine {
     pub async fn stop(self) -> Result<()> {
         self.supervisor.abort();
         let Shared { config, layout, env, .. } = &*self.shared;
-        let _lock = prepare(layout)?;
+        let _lock = prepare(layout, env).await?;
         stop_all(config, layout, env).await
     }
 
@@ -143,7 +145,9 @@ impl Engine {
     pub async fn purge(config: &Config, env: &Env) -> Result<()> {
         let layout = Layout::new(config)?;
         if layout.database("conf").exists() {
-            let _lock = prepare(&layout)?;
+            let _lock = prepare(&layout, env).await?;
+            // ovn-controller would make the integration bridge anew.
+            stop_controllers(config, &layout, env).await?;
             // Only the database knows what is plugged.
             layout.server("conf", config).ensure(env).await?;
             remove_interfaces(config, &layout, env).await?;
@@ -184,7 +188,7 @@ impl Shared {
         if daemons.iter().all(|daemon| daemon.alive().is_some()) {
             return Ok(false);
         }
-        let _lock = prepare(&self.layout)?;
+        let _lock = prepare(&self.layout, &self.env).await?;
         for daemon in &daemons {
             let started = daemon.ensure(&self.env).await?;
             if started {
@@ -209,14 +213,21 @@ async fn supervise(shared: Arc<Shared>) {
 }
 
 /// Makes the directories and keeps other starts of the same configuration out while the returned file is open.
-fn prepare(layout: &Layout) -> Result<std::fs::File> {
+async fn prepare(layout: &Layout, env: &Env) -> Result<std::fs::File> {
     for directory in [&layout.state_dir, &layout.run_dir] {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(directory).context(format!("make {}", directory.display()))?;
     }
     let lock = std::fs::File::create(layout.run_dir.join("lock")).context("open lock file")?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| Error::from_source("lock the engines", e))?;
+    let end = env.instant() + LOCK_PATIENCE;
+    // Never block on it: the one who holds it may be another task of this thread.
+    while let Err(error) = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK || env.instant() > end {
+            return Err(Error::from_source("lock the engines", error));
+        }
+        env.sleep(Duration::from_millis(20)).await;
+    }
     Ok(lock)
 }
 
@@ -266,8 +277,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 
 /// A running ovs-vswitchd keeps the datapath that it has; see the module's text for the rest.
 async fn choose_datapath(config: &Config, layout: &Layout, switch: &Switch) -> Result<Datapath> {
-    if let (Some(_), Some(datapath)) =
-        (layout.vswitchd().alive(), switch.bridge_datapath(switch.integration_bridge()))
+    if let (Some(_), Some(datapath)) = (layout.vswitchd().alive(), switch.bridge_datapath(switch.integration_bridge()))
     {
         return Ok(datapath);
     }
@@ -336,13 +346,17 @@ async fn remove_interfaces(config: &Config, layout: &Layout, env: &Env) -> Resul
 
 /// Ends the daemons, those that use others first.
 async fn stop_all(config: &Config, layout: &Layout, env: &Env) -> Result<()> {
-    let workers = layout.workers(config);
-    let controllers = workers.iter().filter(|daemon| daemon.name != "vswitchd");
-    try_join_all(controllers.map(|daemon| daemon.stop(env))).await?;
+    stop_controllers(config, layout, env).await?;
     layout.vswitchd().stop(env).await?;
     let names = layout.databases(config);
     let servers: Vec<Daemon> = names.iter().map(|name| layout.server(name, config)).collect();
     try_join_all(servers.iter().map(|server| server.stop(env))).await.map(drop)
+}
+
+async fn stop_controllers(config: &Config, layout: &Layout, env: &Env) -> Result<()> {
+    let workers = layout.workers(config);
+    let controllers = workers.iter().filter(|daemon| daemon.name != "vswitchd");
+    try_join_all(controllers.map(|daemon| daemon.stop(env))).await.map(drop)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! One daemon of Open vSwitch or OVN: started, found again, stopped.
 //!
-//! All of them know `--detach` (the starter returns when the daemon serves), `--pidfile` (locked while it lives),
-//! `--unixctl` and `--log-file`. A pidfile alone proves nothing: after a reboot its number is somebody else's. So a daemon
-//! counts as alive only if the process of that number runs the executable that it should, with the control socket
+//! All of them know `--detach` (the starter returns when the daemon serves), `--pidfile` (locked while it lives) and
+//! `--log-file`; control sockets are named by process id in the run directory (`OVS_RUNDIR`; ovn-controller has no
+//! `--unixctl` before 23.06). A pidfile alone proves nothing: after a reboot its number is somebody else's. So a daemon
+//! counts as alive only if the process of that number runs the executable that it should, with the pidfile
 //! that only ours has, in our network namespace.
 
 use super::link::network_namespace;
@@ -33,6 +34,10 @@ impl Daemon {
         self.run_dir.join(format!("{}.{extension}", self.name))
     }
 
+    fn pidfile_argument(&self) -> String {
+        format!("--pidfile={}", self.file("pid").display())
+    }
+
     /// Its process, if it is alive and ours.
     pub(super) fn alive(&self) -> Option<Pid> {
         let pid: i32 = std::fs::read_to_string(self.file("pid")).ok()?.trim().parse().ok()?;
@@ -44,10 +49,10 @@ impl Daemon {
         // After an upgrade of the package the running file is "(deleted)": still the one that was started.
         let executable = executable.to_string_lossy();
         let executable = executable.trim_end_matches(" (deleted)");
-        let control = format!("--unixctl={}", self.file("ctl").display());
+        let pidfile = self.pidfile_argument();
         let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         Path::new(executable).file_name().is_some_and(|name| name == self.program)
-            && command_line.split(|byte| *byte == 0).any(|argument| argument == control.as_bytes())
+            && command_line.split(|byte| *byte == 0).any(|argument| argument == pidfile.as_bytes())
     }
 
     fn in_our_namespace(&self, pid: Pid) -> bool {
@@ -68,13 +73,13 @@ impl Daemon {
 
     async fn start(&self) -> Result<()> {
         let program = find_program(self.program)?;
+        self.forget_control_sockets();
         let mut command = tokio::process::Command::new(program);
         command
             .arg("--detach")
             .arg("--no-chdir")
-            .arg(format!("--pidfile={}", self.file("pid").display()))
+            .arg(self.pidfile_argument())
             .arg("--overwrite-pidfile")
-            .arg(format!("--unixctl={}", self.file("ctl").display()))
             .arg(format!("--log-file={}", self.log_dir.join(format!("{}.log", self.name)).display()))
             .args(["-vconsole:off", "-vsyslog:off", "-vfile:warn"])
             .args(&self.arguments)
@@ -94,6 +99,19 @@ impl Daemon {
         Ok(())
     }
 
+    /// One that was killed leaves its control socket behind.
+    fn forget_control_sockets(&self) {
+        let prefix = format!("{}.", self.program);
+        for entry in std::fs::read_dir(&self.run_dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".ctl"));
+            if pid.and_then(|pid| pid.parse::<u32>().ok()).is_some_and(|pid| !is_alive(pid)) {
+                // Only tidiness: nothing depends on it.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Ends it. Repeatable.
     pub(super) async fn stop(&self, env: &Env) -> Result<()> {
         let Some(pid) = self.alive() else { return Ok(()) };
@@ -101,18 +119,29 @@ impl Daemon {
             // It may be gone since.
             let _ = kill_process(pid, signal);
             let end = env.instant() + patience;
-            while self.is_ours(pid.as_raw_nonzero().get()) {
+            while !has_ended(pid) {
                 if env.instant() > end {
                     break;
                 }
                 env.sleep(POLL).await;
             }
-            if !self.is_ours(pid.as_raw_nonzero().get()) {
+            if has_ended(pid) {
                 return Ok(());
             }
         }
         Err(Error::internal(format!("{} does not end", self.name)))
     }
+}
+
+/// Whether a process is gone or a zombie. One that is ending loses its executable first and its files (with them
+/// its network devices) later, so this is not the reverse of [`Daemon::is_ours`].
+fn has_ended(pid: Pid) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) else { return true };
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Looks for a program where system tools are, which need not be in an ordinary user's `PATH`.

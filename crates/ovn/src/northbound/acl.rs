@@ -59,10 +59,28 @@ pub(crate) fn drop_group_rows() -> Vec<Wanted> {
     let acls = [
         ("drop in", PRIORITY_DROP, Direction::Ingress, format!("{inbound} && ip"), "drop"),
         ("drop out", PRIORITY_DROP, Direction::Egress, format!("{outbound} && ip"), "drop"),
-        ("dhcp", PRIORITY_ALLOW, Direction::Egress, format!("{outbound} && ip4 && udp.src == 68 && udp.dst == 67"), "allow"),
-        ("dhcpv6", PRIORITY_ALLOW, Direction::Egress, format!("{outbound} && ip6 && udp.src == 546 && udp.dst == 547"), "allow"),
+        (
+            "dhcp",
+            PRIORITY_ALLOW,
+            Direction::Egress,
+            format!("{outbound} && ip4 && udp.src == 68 && udp.dst == 67"),
+            "allow",
+        ),
+        (
+            "dhcpv6",
+            PRIORITY_ALLOW,
+            Direction::Egress,
+            format!("{outbound} && ip6 && udp.src == 546 && udp.dst == 547"),
+            "allow",
+        ),
         ("nd in", PRIORITY_ALLOW, Direction::Ingress, format!("{inbound} && (nd || nd_ra)"), "allow"),
-        ("nd out", PRIORITY_ALLOW, Direction::Egress, format!("{outbound} && (nd || nd_rs || mldv1 || mldv2)"), "allow"),
+        (
+            "nd out",
+            PRIORITY_ALLOW,
+            Direction::Egress,
+            format!("{outbound} && (nd || nd_rs || mldv1 || mldv2)"),
+            "allow",
+        ),
     ];
     let group = RowBuilder::system(table::PORT_GROUP, id, SYSTEM, id).text("name", DROP_GROUP).build();
     let rows = acls.into_iter().map(|(what, priority, direction, condition, action)| {

@@ -47,8 +47,17 @@ const MONITORS: &[Monitor] = &[
     Monitor {
         table: table::SWITCH_PORT,
         columns: &[
-            "name", "type", "options", "tag", "addresses", "port_security", "up", "enabled", "dhcpv4_options",
-            "dhcpv6_options", "external_ids",
+            "name",
+            "type",
+            "options",
+            "tag",
+            "addresses",
+            "port_security",
+            "up",
+            "enabled",
+            "dhcpv4_options",
+            "dhcpv6_options",
+            "external_ids",
         ],
     },
     Monitor { table: table::PORT_GROUP, columns: &["name", "ports", "acls", "external_ids"] },
@@ -133,6 +142,7 @@ impl Northbound {
     /// What was put into OVN after `all` was read would be deleted and come back with the next round. To avoid that
     /// flicker, take [`Northbound::revisions`] *before* reading `all` and use [`Northbound::reconcile_seen`].
     pub async fn reconcile(&self, all: &[Object]) -> Result<ReconcileReport> {
+        self.client.sync().await?;
         let seen = plan::owners(&self.client.cache());
         self.reconcile_owners(all, &seen).await
     }
@@ -144,6 +154,7 @@ impl Northbound {
     }
 
     async fn reconcile_owners(&self, all: &[Object], seen: &BTreeSet<String>) -> Result<ReconcileReport> {
+        self.client.sync().await?;
         let mut report = ReconcileReport { objects: all.len(), ..ReconcileReport::default() };
         let wanted: BTreeSet<String> = all.iter().map(|object| object.key().to_string()).collect();
         let mut strays = plan::owners(&self.client.cache());
@@ -201,14 +212,18 @@ impl Northbound {
     async fn execute(&self, request: Request<'_>) -> Result<Plan> {
         let _one_at_a_time = self.planning.lock().await;
         let mut refused = None;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                // The other's change has reached the server; give it the time to reach our copy.
-                self.env.sleep(Duration::from_millis(u64::from(5 * attempt))).await;
-            }
+        let mut fresh = false;
+        let mut attempt = 0;
+        while attempt < ATTEMPTS {
             let plan = plan::plan(&self.client.cache(), request)?;
             if plan.operations.is_empty() {
-                return Ok(plan);
+                // "Nothing to do" is only true of a copy that is up to date.
+                if fresh {
+                    return Ok(plan);
+                }
+                self.client.sync().await?;
+                fresh = true;
+                continue;
             }
             match self.client.transact(plan.operations.clone()).await? {
                 Outcome::Committed(results) if all_matched(&plan.operations, &results) => return Ok(plan),
@@ -218,6 +233,9 @@ impl Northbound {
                     refused = Some((refusal, plan));
                 }
             }
+            attempt += 1;
+            // The other's change has reached the server; give it the time to reach our copy.
+            self.env.sleep(Duration::from_millis(u64::from(5 * attempt))).await;
         }
         Err(match refused {
             Some((refusal, plan)) => refusal_error(refusal, &plan),

@@ -246,7 +246,8 @@ impl<'a> Planner<'a> {
         let holds = |row: &Row| row.contains(column, &Atom::Uuid(uuid));
         let to_parent = |uuid| Parent { table: parent_table, uuid, column };
         let row = self.cache.row(table, uuid);
-        let named = row.and_then(|r| r.key("external_ids", "ferrostack:parent")).and_then(|id| Uuid::try_parse(id).ok());
+        let named =
+            row.and_then(|r| r.key("external_ids", "ferrostack:parent")).and_then(|id| Uuid::try_parse(id).ok());
         let named = named.filter(|parent| self.cache.row(parent_table, *parent).is_some_and(holds));
         match named {
             Some(parent) => vec![to_parent(parent)],
@@ -323,15 +324,17 @@ impl<'a> Planner<'a> {
         }
         let parent = Parent { table: table::PORT_GROUP, uuid: group, column: "ports" };
         let (insert, delete) = self.members.entry(parent).or_default();
-        if wanted { insert.insert(port) } else { delete.insert(port) };
+        if wanted {
+            insert.insert(port)
+        } else {
+            delete.insert(port)
+        };
         self.touched.insert(format!("port/{}", port.hyphenated()));
     }
 
     fn new_groups(&mut self) {
         let is_new = |row: &&Wanted| {
-            row.table == table::PORT_GROUP
-                && row.uuid != drop_group()
-                && self.cache.row(row.table, row.uuid).is_none()
+            row.table == table::PORT_GROUP && row.uuid != drop_group() && self.cache.row(row.table, row.uuid).is_none()
         };
         let new: BTreeSet<Uuid> = self.wanted.values().filter(is_new).map(|row| row.uuid).collect();
         if new.is_empty() {

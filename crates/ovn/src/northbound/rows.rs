@@ -274,9 +274,7 @@ fn port_rows(port: &Port) -> Rows {
     }
     let mut groups = Vec::new();
     if secured {
-        row = row
-            .id("groups", joined(&port.security_groups))
-            .set("port_security", Datum::set(allowed_sources(port)));
+        row = row.id("groups", joined(&port.security_groups)).set("port_security", Datum::set(allowed_sources(port)));
         groups.push(drop_group());
         groups.extend(port.security_groups.iter().map(|group| group.0));
     } else {
@@ -402,12 +400,13 @@ fn gateway_rows(router: &Router, gateway: &Gateway, rows: &mut Vec<Wanted>) {
     rows.push(router_port(router.id, port, &gateway.mac, &gateway.addresses, None));
     rows.push(far_end(router.id, port, gateway.network_id.0));
     for (chassis, priority) in &gateway.chassis {
-        let row = RowBuilder::new(table::GATEWAY_CHASSIS, derived(port.0, &["chassis", chassis]), &Key::Router(router.id))
-            .parent(table::ROUTER_PORT, port.0, "gateway_chassis")
-            .text("name", format!("{}_{chassis}", router_port_name(port)))
-            .text("chassis_name", chassis)
-            .set("priority", Datum::one(i64::from((*priority).min(32_767))))
-            .build();
+        let row =
+            RowBuilder::new(table::GATEWAY_CHASSIS, derived(port.0, &["chassis", chassis]), &Key::Router(router.id))
+                .parent(table::ROUTER_PORT, port.0, "gateway_chassis")
+                .text("name", format!("{}_{chassis}", router_port_name(port)))
+                .text("chassis_name", chassis)
+                .set("priority", Datum::one(i64::from((*priority).min(32_767))))
+                .build();
         rows.push(row);
     }
     if let Some(hop) = gateway.next_hop {

@@ -372,7 +372,8 @@ mod tests {
         let both = json!({"T": {(one.clone()): {"initial": {"name": "one"}}, (two.clone()): {"initial": {}}}});
         cache.apply(&both, true).unwrap();
         let changes = cache.apply(&json!({"T": {(one): {"initial": {"name": "uno"}}}}), true).unwrap();
-        let gone: Vec<_> = changes.iter().filter(|c| c.kind == ChangeKind::Deleted).map(|c| c.uuid.to_string()).collect();
+        let gone: Vec<_> =
+            changes.iter().filter(|c| c.kind == ChangeKind::Deleted).map(|c| c.uuid.to_string()).collect();
         assert_eq!(gone, [two]);
         assert_eq!(cache.table("T").named("uno").count(), 1);
     }

@@ -173,6 +173,16 @@ impl Client {
         }
     }
 
+    /// A round trip, waiting for a connection if there is none. After it the cache has all that was committed before.
+    pub async fn sync(&self) -> Result<()> {
+        self.commit(vec![json!({"op": "comment", "comment": "sync"})]).await.map(drop)
+    }
+
+    /// Raised with every change of the cache.
+    pub fn version(&self) -> u64 {
+        self.shared.progress.borrow().version
+    }
+
     async fn call(&self, method: &'static str, params: Value) -> Result<Value> {
         let (answer, answered) = oneshot::channel();
         if self.calls.send(Call { method, params, answer }).is_err() {
@@ -240,8 +250,7 @@ impl Session {
     async fn open(shared: &Shared, last_transaction: &mut Option<String>) -> Result<Session> {
         let stream = UnixStream::connect(&shared.socket).await.context("connect to ovsdb-server")?;
         let (reader, writer) = stream.into_split();
-        let mut session =
-            Session { reader, writer, framer: Framer::default(), pending: HashMap::new(), next_id: 0 };
+        let mut session = Session { reader, writer, framer: Framer::default(), pending: HashMap::new(), next_id: 0 };
         let schema = session.ask("get_schema", json!([shared.database])).await?;
         let tables: Vec<&str> = shared.monitors.iter().map(|m| m.table).collect();
         shared.cache.write().learn(&schema, &tables);

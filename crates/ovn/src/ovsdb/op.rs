@@ -16,7 +16,8 @@ fn where_uuid(uuid: Uuid) -> Value {
 }
 
 /// A new row with an UUID of our choosing: a second insert of the same row is refused, so two control nodes that have
-/// the same idea cannot make two rows of it (an extension of ovsdb-server(7)).
+/// the same idea cannot make two rows of it (an extension of ovsdb-server(7)). A row must not have the UUID of a row that
+/// refers to it: ovsdb-server takes that for a reference to itself, whatever the tables, and collects the row as garbage.
 pub fn insert<'a>(table: &str, uuid: Uuid, columns: impl IntoIterator<Item = (&'a str, &'a Datum)>) -> Value {
     json!({"op": "insert", "table": table, "uuid": uuid.hyphenated().to_string(), "row": row(columns)})
 }
@@ -28,7 +29,8 @@ pub fn update<'a>(table: &str, uuid: Uuid, columns: impl IntoIterator<Item = (&'
 
 /// Changes columns of a row in place: `(column, mutator, value)`, e.g. `("ports", "insert", ...)`.
 pub fn mutate(table: &str, uuid: Uuid, mutations: &[(&str, &str, Datum)]) -> Value {
-    let mutations: Vec<Value> = mutations.iter().map(|(column, how, what)| json!([column, how, what.to_json()])).collect();
+    let mutations: Vec<Value> =
+        mutations.iter().map(|(column, how, what)| json!([column, how, what.to_json()])).collect();
     json!({"op": "mutate", "table": table, "where": where_uuid(uuid), "mutations": mutations})
 }
 
