@@ -25,8 +25,8 @@ use tokio_util::task::TaskTracker;
 /// How many sequence numbers are reserved at once.
 const SEQUENCES: u64 = 1 << 20;
 
-/// How often orphaned interfaces are looked for.
-const SWEEP: Duration = Duration::from_secs(60);
+/// How often orphaned interfaces are looked for and the hypervisor may clean up.
+const SWEEP: Duration = Duration::from_secs(20);
 
 /// The agent on a host. Dropping it, like [`Agent::shutdown`], leaves guests as they are.
 pub struct Agent {
@@ -348,6 +348,7 @@ async fn sweep_for_ever(core: Arc<Core>) {
                 tracing::warn!(error = failure.error.internal, "orphaned interfaces cannot be removed");
             }
         }
+        core.platform.hypervisor.tick().await;
         core.env.sleep(SWEEP).await;
     }
 }

@@ -116,6 +116,9 @@ pub trait Hypervisor: Send + Sync {
     /// Lets go of all guests without touching them.
     fn detach(&self);
 
+    /// Called now and again: keeps what grows within bounds.
+    async fn tick(&self) {}
+
     /// Makes what a guest needs before it can start: its disk, its config drive.
     async fn prepare(&self, guest: GuestRef<'_>, images: &ImageCache) -> Result<(), Failure>;
 

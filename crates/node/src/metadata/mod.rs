@@ -1,24 +1,19 @@
 //! What a guest is told about itself, over HTTP at 169.254.169.254 and on a config drive.
+//!
+//! Both are made of the wanted guest, which is on this node's disk, so guests are answered while the control plane is
+//! away. [`content`] is what is said, [`iso`] how it looks on a drive.
 
-use crate::agent::Core;
-use std::sync::Arc;
+mod content;
+mod iso;
+mod service;
 
-/// How the metadata service is offered.
-#[derive(Debug, Clone)]
-pub struct MetadataOptions {
-    /// What the names of its network namespaces begin with; eight hex digits follow.
-    pub namespace_prefix: String,
-}
+pub(crate) use service::serve_for_ever;
+pub use service::MetadataOptions;
 
-impl Default for MetadataOptions {
-    fn default() -> MetadataOptions {
-        MetadataOptions { namespace_prefix: "fsm-".to_owned() }
-    }
-}
+use ferrostack_contracts::node::WantedGuest;
+use ferrostack_types::Env;
 
-/// Keeps a namespace and a server for every network that has a guest here.
-pub(crate) async fn serve_for_ever(core: Arc<Core>, _options: MetadataOptions) {
-    loop {
-        core.changed.notified().await;
-    }
+/// The bytes of a config drive: ISO 9660 with the label `config-2`.
+pub(crate) fn config_drive(wanted: &WantedGuest, env: &Env) -> Vec<u8> {
+    iso::image("config-2", &content::drive(wanted, env), env.now())
 }
