@@ -9,6 +9,7 @@
 use crate::{Jobs, JobsConfig, Moment, Part};
 use async_trait::async_trait;
 use ferrostack_db::{Db, params};
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -143,13 +144,18 @@ pub async fn crash_everywhere<S: Scenario>(scenario: &S) -> usize {
     run(scenario, &recorded, "undisturbed").await;
     let points = recorded.passed();
     assert!(!points.is_empty(), "the scenario ran no workflow");
-    for (point, nth) in &points {
-        let plan = CrashPlan::crash(point.clone(), *nth);
-        let how = format!("killed at {point}, passing {nth}");
-        run(scenario, &plan, &how).await;
-        // How often a waiting step looks depends on time; that it runs at all does not.
-        assert!(plan.crashed() || *nth > 0, "not {how}: the point was not reached");
-    }
+    // Worlds share nothing and mostly wait for pauses: a few at a time.
+    let crash = |(point, nth): &(CrashPoint, usize)| {
+        let (point, nth) = (point.clone(), *nth);
+        async move {
+            let how = format!("killed at {point}, passing {nth}");
+            let plan = CrashPlan::crash(point, nth);
+            run(scenario, &plan, &how).await;
+            // How often a waiting step looks depends on time; that it runs at all does not.
+            assert!(plan.crashed() || nth > 0, "not {how}: the point was not reached");
+        }
+    };
+    stream::iter(points.iter().map(crash)).for_each_concurrent(4, |run| run).await;
     points.len()
 }
 

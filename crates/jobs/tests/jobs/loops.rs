@@ -3,7 +3,7 @@
 use crate::toy::World;
 use async_trait::async_trait;
 use ferrostack_jobs::testing::kill;
-use ferrostack_jobs::{Jobs, JobsConfig, Loop, LoopCx};
+use ferrostack_jobs::{Jobs, JobsConfig, Loop, LoopCx, LoopStatus};
 use ferrostack_types::{Error, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -69,12 +69,23 @@ impl Loop for Counting {
 
 const MANY: usize = 1000;
 
+async fn until_ended(jobs: &Jobs, runs: u64) -> LoopStatus {
+    for _ in 0..4000 {
+        let status = jobs.status().loops.remove(0);
+        if status.runs >= runs {
+            return status;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("not {runs} runs: {:?}", jobs.status());
+}
+
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(150)).await;
 }
 
 async fn with_loop(world: &World, owner: &str, counting: &Arc<Counting>) -> (Jobs, ferrostack_jobs::LoopHint) {
-    let jobs = world.jobs(JobsConfig { lease: Duration::from_millis(600), ..World::config(owner) });
+    let jobs = world.jobs(JobsConfig { lease: Duration::from_secs(2), ..World::config(owner) });
     let hint = jobs.add_loop(Arc::clone(counting) as Arc<dyn Loop>);
     jobs.start().await.unwrap();
     (jobs, hint)
@@ -105,14 +116,10 @@ async fn a_failed_run_is_reported_and_tried_again_before_its_period() {
     let counting = Counting::new(MANY, false);
     counting.failures.store(1, Ordering::SeqCst);
     let (jobs, hint) = with_loop(&world, "a", &counting).await;
-    counting.until_begun(1).await;
-    settle().await;
-    let status = jobs.status().loops.remove(0);
+    let status = until_ended(&jobs, 1).await;
     assert_eq!((status.runs, status.failures, status.failing, status.held), (1, 1, 1, true));
     assert_eq!(status.error.as_deref().map(|e| e.starts_with("it panicked")), Some(true));
-    counting.until_begun(2).await;
-    settle().await;
-    let status = jobs.status().loops.remove(0);
+    let status = until_ended(&jobs, 2).await;
     assert_eq!((status.failing, status.last.clone()), (0, json!({ "run": 2 })));
     hint.hint();
     counting.until_begun(4).await;
@@ -132,7 +139,7 @@ async fn one_node_runs_it_and_hears_the_hints_of_the_others() {
     hint.hint();
     here.until_begun(2).await;
     // Longer than a lease: it is kept. (The third run failed and is tried again; only `there` matters.)
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(there.begun(), 0);
     kill(&first);
     there.until_begun(1).await;

@@ -191,12 +191,12 @@ async fn who_lost_the_lease_saves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_owners_lease_runs_out_a_living_ones_does_not() {
     let world = World::new().await;
-    let short = |owner| JobsConfig { lease: Duration::from_millis(400), ..World::config(owner) };
+    let short = |owner| JobsConfig { lease: Duration::from_millis(1500), ..World::config(owner) };
     let living = world.started(short("living")).await;
     world.enqueue(&living, "s", ToyState { gated: true, ..ToyState::default() }).await;
     world.outside.begun.notified().await;
     let other = world.started(short("other")).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(world.outside.log.lock().len(), 1, "the lease is renewed while the step takes long");
     kill(&living);
     world.outside.begun.notified().await;
