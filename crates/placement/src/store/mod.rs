@@ -1,0 +1,5 @@
+//! SQL. Rows never leave as rows.
+
+pub mod allocations;
+pub mod names;
+pub mod providers;
