@@ -357,6 +357,7 @@ impl Drive<'_> {
             Ok(at) => at,
             Err(error) => {
                 tracing::error!(id = %self.at.id, ?error, "a workflow's state cannot be written");
+                put_off(self.inner, self.fence(), self.at.failures, Duration::from_secs(60)).await;
                 return Next::End;
             }
         };

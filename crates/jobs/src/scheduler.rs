@@ -75,6 +75,8 @@ impl Inner {
             tracing::warn!(running = self.running.lock().len(), "steps are left unfinished; they will be repeated");
         }
         self.killed.send_replace(true);
+        // Workflows may hold a handle of their own: without this the two would keep each other alive.
+        self.flows.lock().clear();
         let (owner, now) = (self.config.owner.clone(), self.env.now());
         let release = move |tx: &mut ferrostack_db::Tx<'_>| {
             loops::release_all(tx, Some(&owner))?;

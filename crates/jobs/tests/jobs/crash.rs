@@ -34,7 +34,8 @@ impl Scenario for AllPaths {
     async fn begin(&self, world: &World, jobs: &Jobs) {
         world.enqueue(jobs, "waiting", ToyState { signals: 1, ..ToyState::default() }).await;
         world.enqueue(jobs, "flaky", ToyState::default()).await;
-        world.enqueue(jobs, "doomed", ToyState { doomed: true, again: 1, ..ToyState::default() }).await;
+        let doomed = ToyState { doomed: true, again: 1, slow_undo: true, ..ToyState::default() };
+        world.enqueue(jobs, "doomed", doomed).await;
         // A million signals never come.
         world.enqueue(jobs, "unwanted", ToyState { signals: 1_000_000, ..ToyState::default() }).await;
     }

@@ -57,6 +57,8 @@ pub struct ToyState {
     pub signals: i64,
     /// Waits in `make` for the gate.
     pub gated: bool,
+    /// The undo of `make` looks twice.
+    pub slow_undo: bool,
     /// Panics in `make`, with its effect done.
     pub panics: bool,
     pub label: String,
@@ -142,9 +144,13 @@ impl Step<Toy> for Make {
         Ok(Outcome::Done)
     }
 
-    async fn undo(&self, flow: &Toy, cx: &StepCx, _: &mut ToyState) -> Result<Outcome> {
+    async fn undo(&self, flow: &Toy, cx: &StepCx, state: &mut ToyState) -> Result<Outcome> {
         flow.outside.fail(format!("unmake/{}", cx.subject))?;
-        flow.outside.made.lock().remove(&*cx.subject);
+        let removed = flow.outside.made.lock().remove(&*cx.subject);
+        // Undo may wait for what it asked for.
+        if removed && state.slow_undo {
+            return Ok(Outcome::WaitUntil(cx.now() + Duration::from_millis(20)));
+        }
         Ok(Outcome::Done)
     }
 
