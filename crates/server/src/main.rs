@@ -1,2 +1,7 @@
 //! The binary `ferrostack`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ferrostack_server::cli::main()
+}
