@@ -27,6 +27,8 @@ const INTERFACE: &str = "Interface";
 const MARK_PORT: &str = "ferrostack:port";
 const MARK_BRIDGE: &str = "ferrostack:bridge";
 const MARK_KIND: &str = "ferrostack:kind";
+/// The kernel's number of the device that was plugged.
+const MARK_DEVICE: &str = "ferrostack:device";
 /// How long ovs-vswitchd may take to do what the database says.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,7 +42,7 @@ const MONITORS: &[Monitor] = &[
         columns: &["name", "ports", "datapath_type", "fail_mode", "other_config", "external_ids"],
     },
     Monitor { table: PORT, columns: &["name", "interfaces", "external_ids"] },
-    Monitor { table: INTERFACE, columns: &["name", "type", "ofport", "error", "ifindex", "external_ids"] },
+    Monitor { table: INTERFACE, columns: &["name", "type", "ofport", "error", "external_ids"] },
 ];
 
 /// Who makes the interface.
@@ -167,13 +169,9 @@ impl Switch {
     fn has_other_interface(&self, port: PortId, interface: &str, kind: PlugKind) -> bool {
         let cache = self.client.cache();
         let Some(row) = cache.row(INTERFACE, port.0) else { return false };
-        let other_device = || match (row.integer("ifindex"), crate::daemons::interface_index(interface)) {
-            (Some(known), Some(now)) => known != i64::from(now),
-            _ => false,
-        };
         row.text("name") != interface
             || row.key("external_ids", MARK_KIND) != Some(kind.word())
-            || (kind == PlugKind::Tap && other_device())
+            || row.key("external_ids", MARK_DEVICE) != device(interface, kind).as_deref()
     }
 
     /// Takes a port out. Repeatable. A tap remains, it is the caller's.
@@ -263,6 +261,12 @@ fn plugged_row(row: &Row) -> Option<Plugged> {
     })
 }
 
+/// The kernel's number of a tap. Open vSwitch's own device has none yet when it is plugged.
+fn device(interface: &str, kind: PlugKind) -> Option<String> {
+    let index = (kind == PlugKind::Tap).then(|| crate::daemons::interface_index(interface))?;
+    index.map(|index| index.to_string())
+}
+
 /// Makes the rows of a port. A port of ours that has the same interface for another port is left over and goes.
 fn plug_operations(
     cache: &Cache,
@@ -276,13 +280,15 @@ fn plug_operations(
         return Err(Error::unavailable("The network engine is not ready.").context(format!("no bridge {bridge}")));
     };
     let id = port.to_string();
-    let ids = Datum::map([
+    let ids = [
         ("iface-id", id.as_str()),
         ("attached-mac", mac),
         ("iface-status", "active"),
         (MARK_PORT, &id),
         (MARK_KIND, kind.word()),
-    ]);
+    ];
+    let device = device(interface, kind);
+    let ids = Datum::map(ids.into_iter().chain(device.iter().map(|device| (MARK_DEVICE, device.as_str()))));
     if let Some(row) = cache.row(INTERFACE, port.0) {
         // ovn-controller adds keys of its own.
         let Datum::Map(wanted) = &ids else { return Ok(Vec::new()) };

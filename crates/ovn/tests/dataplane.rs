@@ -301,8 +301,10 @@ fn topology() -> Vec<Object> {
     ]
 }
 
+type DhcpOptions = Vec<(u8, Vec<u8>)>;
+
 /// What OVN offers a guest: the address and the options by number.
-fn dhcp_offer(mac: &str) -> Option<(Ipv4Addr, Vec<(u8, Vec<u8>)>)> {
+fn dhcp_offer(mac: &str) -> Option<(Ipv4Addr, DhcpOptions)> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).unwrap();
     socket.set_broadcast(true).unwrap();
     socket.set_read_timeout(Some(QUIET)).unwrap();
@@ -356,6 +358,11 @@ async fn scenario(config: &Config) {
     eventually("ports up", || north.port_up(PortId(id(11))) && north.port_up(PortId(id(12)))).await;
     println!("ports up after {:?}", began.elapsed());
     assert_eq!(north.reconcile(&topology()).await.unwrap().operations, 0);
+    for daemon in engine.status() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid.unwrap())).unwrap();
+        let memory = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
+        println!("{}: {memory}", daemon.name);
+    }
 
     security_groups(&north, &a, &b).await;
     floating_addresses(&a, &b).await;
@@ -369,6 +376,11 @@ async fn scenario(config: &Config) {
     engine.switch().plug(PortId(id(12)), "tap-b", &mac(12), PlugKind::Tap).await.unwrap();
     eventually("port up again", || north.port_up(PortId(id(12)))).await;
     println!("up again after {:?}", began.elapsed());
+    // The guest's device is replaced by another one of the same name, as when its process is started anew.
+    ip("link delete tap-b");
+    let b = Guest::new("tap-b", &mac(12), Ipv4Addr::new(10, 0, 0, 12));
+    engine.switch().plug(PortId(id(12)), "tap-b", &mac(12), PlugKind::Tap).await.unwrap();
+    eventually("ping through the new device", || b.ping(a.address)).await;
     let error = engine.switch().plug(PortId(id(14)), "no-such-tap", &mac(14), PlugKind::Tap).await.unwrap_err();
     println!("as it should: {error:?}");
     engine.switch().unplug(PortId(id(12))).await.unwrap();

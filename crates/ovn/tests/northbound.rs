@@ -273,12 +273,13 @@ async fn reconciliation_deletes_strays_and_nothing_of_others() {
     assert_eq!((report.put, report.deleted), (2, 1), "{report:?}");
     assert_eq!(north.reconcile(&wanted).await.unwrap().operations, 0);
     catch_up(&other).await;
-    let cache = other.cache();
-    assert!(cache.row("Logical_Switch", id(77)).is_some());
-    assert_eq!(cache.row("Logical_Switch", id(1)).unwrap().key("external_ids", "their"), Some("key"));
-    let group = cache.row("Port_Group", id(6)).unwrap();
-    assert_eq!((group.references("acls").count(), group.references("ports").count()), (2, 1));
-    drop(cache);
+    {
+        let cache = other.cache();
+        assert!(cache.row("Logical_Switch", id(77)).is_some());
+        assert_eq!(cache.row("Logical_Switch", id(1)).unwrap().key("external_ids", "their"), Some("key"));
+        let group = cache.row("Port_Group", id(6)).unwrap();
+        assert_eq!((group.references("acls").count(), group.references("ports").count()), (2, 1));
+    }
 
     let report = north.reconcile(&[]).await.unwrap();
     assert_eq!(report.deleted, 7, "{report:?}");
@@ -387,6 +388,22 @@ async fn what_hangs_on_something_missing_is_refused_and_skipped() {
     let report = north.reconcile(&[orphan, floating(5, 4), net]).await.unwrap();
     assert_eq!(report.skipped, [Key::Port(PortId(id(11))), Key::FloatingIp(FloatingIpId(id(5)))]);
     assert_eq!(north.revisions().keys().copied().collect::<Vec<_>>(), [Key::Network(NetworkId(id(9)))]);
+}
+
+#[tokio::test]
+async fn what_ovn_refuses_does_not_keep_the_rest_out() {
+    let server = Server::new();
+    let north = connect(&server).await;
+    let (other, _) = onlooker(&server.socket()).await;
+    // Somebody else has the name that our port group would have.
+    let name = Datum::one(format!("fs_sg_{}", id(6).simple()));
+    other.commit(vec![op::insert("Port_Group", id(66), [("name", &name)])]).await.unwrap();
+    let error = north.apply(&[group(6, 1, &[22])], &[]).await.unwrap_err();
+    assert!(error.internal_text().contains("constraint violation"), "{error:?}");
+    let net = network(1, 1, vec![subnet(2, "10.0.0.0/16", true)]);
+    let report = north.reconcile(&[group(6, 1, &[22]), net, Object::Port(port(11, 1, 1, &[6]))]).await.unwrap();
+    assert_eq!(report.skipped, [Key::SecurityGroup(SecurityGroupId(id(6)))]);
+    assert_eq!(north.revisions().len(), 2);
 }
 
 #[tokio::test]

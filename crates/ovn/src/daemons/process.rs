@@ -9,7 +9,8 @@
 use super::link::network_namespace;
 use ferrostack_types::{Env, Error, Result, ResultExt};
 use rustix::process::{Pid, Signal, kill_process};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,10 +50,14 @@ impl Daemon {
         // After an upgrade of the package the running file is "(deleted)": still the one that was started.
         let executable = executable.to_string_lossy();
         let executable = executable.trim_end_matches(" (deleted)");
-        let pidfile = self.pidfile_argument();
-        let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         Path::new(executable).file_name().is_some_and(|name| name == self.program)
-            && command_line.split(|byte| *byte == 0).any(|argument| argument == pidfile.as_bytes())
+            && has_argument(pid, self.pidfile_argument().as_ref())
+    }
+
+    /// Whether a process of ours was started as it would be now.
+    fn is_current(&self, pid: Pid) -> bool {
+        let pid = pid.as_raw_nonzero().get();
+        self.arguments.iter().all(|argument| has_argument(pid, argument))
     }
 
     fn in_our_namespace(&self, pid: Pid) -> bool {
@@ -62,10 +67,10 @@ impl Daemon {
     /// Starts it unless it is alive. Returns whether it had to be started, after it serves.
     pub(super) async fn ensure(&self, env: &Env) -> Result<bool> {
         if let Some(pid) = self.alive() {
-            if self.in_our_namespace(pid) {
+            if self.in_our_namespace(pid) && self.is_current(pid) {
                 return Ok(false);
             }
-            tracing::warn!(daemon = self.name, "daemon is in another network namespace; starting it anew");
+            tracing::warn!(daemon = self.name, "daemon runs with other settings; starting it anew");
             self.stop(env).await?;
         }
         self.start().await.map(|()| true)
@@ -131,6 +136,11 @@ impl Daemon {
         }
         Err(Error::internal(format!("{} does not end", self.name)))
     }
+}
+
+fn has_argument(pid: i32, argument: &OsStr) -> bool {
+    let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command_line.split(|byte| *byte == 0).any(|there| there == argument.as_bytes())
 }
 
 /// Whether a process is gone or a zombie. One that is ending loses its executable first and its files (with them

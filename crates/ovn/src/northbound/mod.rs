@@ -27,7 +27,7 @@ pub use model::*;
 
 use crate::ovsdb::{Cache, Change as RowChange, ChangeKind, Client, Monitor, Observer, Outcome, Refusal, op};
 use ferrostack_types::ids::PortId;
-use ferrostack_types::{Env, Error, Result};
+use ferrostack_types::{Env, Error, Kind, Result};
 use plan::{Missing, Plan, Request};
 use rows::table;
 use serde_json::Value;
@@ -40,6 +40,8 @@ use tokio::sync::{Mutex, broadcast};
 const ATTEMPTS: u32 = 10;
 /// How many objects go into one transaction of a full reconciliation.
 const CHUNK: usize = 500;
+/// RFC 7047's word for a `wait` whose condition does not hold.
+const GUARD_FAILED: &str = "timed out";
 const CHANGES_KEPT: usize = 4096;
 
 const MONITORS: &[Monitor] = &[
@@ -105,7 +107,8 @@ pub struct ReconcileReport {
     pub deleted: usize,
     /// Operations that were sent.
     pub operations: usize,
-    /// Objects that could not be put because something that they hang on (a port's network) is missing.
+    /// Objects that could not be put because something that they hang on (a port's network) is missing, or because OVN
+    /// refuses them (then the log says why).
     pub skipped: Vec<Key>,
 }
 
@@ -163,10 +166,7 @@ impl Northbound {
         let mut sorted = all.to_vec();
         sorted.sort_by_key(Object::key);
         for put in sorted.chunks(CHUNK) {
-            let plan = self.execute(Request { put, delete: &[], missing: Missing::Skip }).await?;
-            report.put += plan.touched.len();
-            report.operations += plan.operations.len();
-            report.skipped.extend(plan.skipped);
+            self.put_chunk(put, &mut report).await?;
         }
         // What is wanted comes first: a router's interface may be taken over by a port before the rest of it goes.
         for delete in strays.chunks(CHUNK) {
@@ -180,6 +180,30 @@ impl Northbound {
             self.client.commit(members).await?;
         }
         Ok(report)
+    }
+
+    /// Puts what differs of a chunk. What OVN refuses for good must not keep the rest from being put.
+    async fn put_chunk(&self, put: &[Object], report: &mut ReconcileReport) -> Result<()> {
+        match self.execute(Request { put, delete: &[], missing: Missing::Skip }).await {
+            Ok(plan) => {
+                report.put += plan.touched.len();
+                report.operations += plan.operations.len();
+                report.skipped.extend(plan.skipped);
+            }
+            Err(error) if error.kind() == Kind::Internal => match put {
+                [object] => {
+                    tracing::error!(error = ?error, object = %object.key(), "OVN refuses an object");
+                    report.skipped.push(object.key());
+                }
+                _ => {
+                    for object in put.chunks(1) {
+                        Box::pin(self.put_chunk(object, report)).await?;
+                    }
+                }
+            },
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// The revision at which OVN has each object.
@@ -230,7 +254,15 @@ impl Northbound {
                 Outcome::Committed(_) => tracing::debug!("a row vanished while OVN was changed; planning anew"),
                 Outcome::Refused(refusal) => {
                     tracing::debug!(?refusal, "OVN refused a transaction; planning anew");
+                    let again = refused.as_ref().is_some_and(|(before, _)| *before == refusal);
+                    // Only a guard may fail the same way twice and still be worth another try.
+                    let hopeless = again && fresh && refusal.error != GUARD_FAILED;
                     refused = Some((refusal, plan));
+                    if hopeless {
+                        break;
+                    }
+                    self.client.sync().await?;
+                    fresh = true;
                 }
             }
             attempt += 1;

@@ -340,12 +340,13 @@ fn router_rows(router: &Router) -> Vec<Wanted> {
         .set("options", Datum::map(options))
         .build();
     let mut rows = vec![main];
-    for interface in &router.interfaces {
+    // A router port without an address is none (and OVN refuses it).
+    for interface in router.interfaces.iter().filter(|interface| !interface.addresses.is_empty()) {
         let ra = interface.router_advertisement.as_ref();
         rows.push(router_port(router.id, interface.port_id, &interface.mac, &interface.addresses, ra));
         rows.push(far_end(router.id, interface.port_id, interface.network_id.0));
     }
-    if let Some(gateway) = &router.gateway {
+    if let Some(gateway) = router.gateway.as_ref().filter(|gateway| !gateway.addresses.is_empty()) {
         gateway_rows(router, gateway, &mut rows);
     }
     for (range, hop) in &router.routes {

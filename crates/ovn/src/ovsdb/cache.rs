@@ -259,7 +259,7 @@ impl Cache {
     }
 
     /// Learns from the schema which columns have many values.
-    pub(super) fn learn(&mut self, schema: &Value, tables: &[&str]) {
+    pub(crate) fn learn(&mut self, schema: &Value, tables: &[&str]) {
         for name in tables {
             let columns = schema["tables"][name]["columns"].as_object();
             let many = columns.into_iter().flatten().filter(|(_, column)| has_many(&column["type"]));
@@ -268,7 +268,7 @@ impl Cache {
     }
 
     /// Applies `table-updates2`. With `everything`, rows that are not in it are gone.
-    pub(super) fn apply(&mut self, updates: &Value, everything: bool) -> Result<Vec<Change>> {
+    pub(crate) fn apply(&mut self, updates: &Value, everything: bool) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         if everything {
             self.forget_missing(updates, &mut changes);
