@@ -122,14 +122,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    fn new(
-        config: Config,
-        env: Env,
-        bus: Arc<dyn Bus>,
-        platform: Platform,
-        store: Store,
-        id: NodeId,
-    ) -> Result<Core> {
+    fn new(config: Config, env: Env, bus: Arc<dyn Bus>, platform: Platform, store: Store, id: NodeId) -> Result<Core> {
         let node = id.to_string();
         let first = store.reserve_sequence(env.now(), SEQUENCES)?;
         let images = ImageCache::new(
@@ -230,7 +223,8 @@ impl Core {
         let _writing = self.writing.lock().await;
         let mut fresh: BTreeMap<ServerId, WantedGuest> = BTreeMap::new();
         for wanted in guests {
-            let known = fresh.get(&wanted.server).map(|w| w.generation).or_else(|| self.table.generation(wanted.server));
+            let known =
+                fresh.get(&wanted.server).map(|w| w.generation).or_else(|| self.table.generation(wanted.server));
             if known.is_some_and(|known| known >= wanted.generation) {
                 self.repeat_observation(wanted.server);
             } else {
@@ -387,8 +381,17 @@ fn cpu_model() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::last_lines;
+pub(crate) mod tests {
+    use super::*;
+
+    /// What an agent has before it starts anything.
+    pub async fn bare_core() -> Arc<Core> {
+        let config = Config { durable: false, ..Config::new("host", "/nonexistent") };
+        let (env, bus) = (Env::system(), Arc::new(ferrostack_bus::LocalBus::new()));
+        let platform = Platform::fake(crate::hypervisor::fake::FakeOptions::default());
+        let id = NodeId(env.uuid());
+        Arc::new(Core::new(config, env, bus, platform, Store::open(None).unwrap(), id).unwrap())
+    }
 
     #[test]
     fn cuts_a_log_from_its_end() {

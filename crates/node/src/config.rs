@@ -3,9 +3,13 @@
 use crate::failpoint::Failpoints;
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::fake::{FakeHypervisor, FakeOptions};
+use crate::hypervisor::qemu::{Qemu, QemuConfig};
 use crate::metadata::MetadataOptions;
 use crate::plumbing::Plumbing;
 use crate::plumbing::fake::FakePlumbing;
+use crate::plumbing::ovs::Ovs;
+use ferrostack_ovn::plug::Switch;
+use ferrostack_types::Env;
 use ferrostack_types::ids::NodeId;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,5 +104,16 @@ impl Platform {
             plumbing: Arc::new(FakePlumbing::default()),
             metadata: None,
         }
+    }
+
+    /// Guests on QEMU, their NICs and the metadata service on this switch. Without one NICs are not connected.
+    pub fn qemu(mut config: QemuConfig, switch: Option<Arc<Switch>>, env: Env) -> Platform {
+        let plumbing: Arc<dyn Plumbing> = match &switch {
+            Some(switch) => Arc::new(Ovs::new(Arc::clone(switch))),
+            None => Arc::new(FakePlumbing::default()),
+        };
+        config.userspace_network |= plumbing.userspace();
+        let metadata = switch.map(|switch| MetadataOptions { switch });
+        Platform { hypervisor: Arc::new(Qemu::new(config, env)), plumbing, metadata }
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::agent::Core;
 use crate::hypervisor::{Failure, GuestRef, Power};
-use crate::plumbing::NicBackend;
 use crate::plan::{Ended, RunRecord, Seen, Step, next_step, patience};
+use crate::plumbing::NicBackend;
 use crate::store::Tombstone;
 use crate::table::{Sight, gone};
 use ferrostack_contracts::node::{GuestState, Want, WantedGuest};
@@ -238,13 +238,16 @@ impl GuestTask {
             };
             let mut error = failure.error;
             error.internal.truncate(error.internal.floor_char_boundary(1500));
-            self.core.observe(self.server, Sight {
-                generation: wanted.generation,
-                settled: true,
-                state,
-                boot: self.record.boot,
-                error: Some(error),
-            });
+            self.core.observe(
+                self.server,
+                Sight {
+                    generation: wanted.generation,
+                    settled: true,
+                    state,
+                    boot: self.record.boot,
+                    error: Some(error),
+                },
+            );
             if !must {
                 return Next::Rest(None);
             }

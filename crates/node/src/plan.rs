@@ -61,9 +61,7 @@ pub(crate) enum Step {
     /// It runs though nothing is written down: an agent died in between.
     NoteStarted,
     /// Write down how the run ended.
-    NoteEnd {
-        clean: bool,
-    },
+    NoteEnd { clean: bool },
     /// Let the CPUs run.
     Resume,
     /// Stop the CPUs.
@@ -133,7 +131,9 @@ fn towards_stopped(wanted: &WantedGuest, seen: &Seen<'_>) -> Step {
         // Stopped CPUs hear no button.
         Power::Running if patience > 0 => match &seen.record.stop_asked {
             // A button that was pressed for an earlier wish does not count: the guest may have ignored it long ago.
-            Some(asked) if asked.generation == wanted.generation && seen.now < asked.deadline => Step::Wait(asked.deadline),
+            Some(asked) if asked.generation == wanted.generation && seen.now < asked.deadline => {
+                Step::Wait(asked.deadline)
+            }
             Some(asked) if asked.generation == wanted.generation => Step::NoteEnd { clean: true },
             _ => Step::AskToStop,
         },

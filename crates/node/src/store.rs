@@ -50,7 +50,11 @@ impl Store {
         if let Some(root) = &root {
             for name in ["guests", "removing", "tombstones", "images"] {
                 // Guests' own processes, which run as another user, must be able to pass.
-                fs::DirBuilder::new().recursive(true).mode(0o711).create(root.join(name)).context("make the state directory")?;
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o711)
+                    .create(root.join(name))
+                    .context("make the state directory")?;
             }
         }
         Ok(Store { root })
@@ -168,7 +172,9 @@ impl Store {
             other => other.context("move a guest's directory away")?,
         }
         match fs::remove_dir_all(&away) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::from_source("remove a guest's directory", e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::from_source("remove a guest's directory", e))
+            }
             _ => Ok(()),
         }
     }

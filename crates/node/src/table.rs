@@ -116,7 +116,8 @@ impl Table {
     /// Takes away tombstones that are old enough.
     pub fn forget_before(&self, time: Timestamp) -> Vec<ServerId> {
         let mut inner = self.0.lock();
-        let old: Vec<ServerId> = inner.tombstones.iter().filter(|(_, t)| t.at < time).map(|(server, _)| *server).collect();
+        let old: Vec<ServerId> =
+            inner.tombstones.iter().filter(|(_, t)| t.at < time).map(|(server, _)| *server).collect();
         for server in &old {
             inner.tombstones.remove(server);
         }

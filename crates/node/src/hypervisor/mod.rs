@@ -61,17 +61,26 @@ pub struct Failure {
 impl Failure {
     /// Will not work on any host.
     pub fn permanent(public: impl Into<String>, internal: impl Into<String>) -> Failure {
-        Failure { error: GuestError { public: public.into(), internal: internal.into(), elsewhere: false }, passing: false }
+        Failure {
+            error: GuestError { public: public.into(), internal: internal.into(), elsewhere: false },
+            passing: false,
+        }
     }
 
     /// Will not work on this host.
     pub fn here(public: impl Into<String>, internal: impl Into<String>) -> Failure {
-        Failure { error: GuestError { public: public.into(), internal: internal.into(), elsewhere: true }, passing: false }
+        Failure {
+            error: GuestError { public: public.into(), internal: internal.into(), elsewhere: true },
+            passing: false,
+        }
     }
 
     /// May work a little later.
     pub fn passing(public: impl Into<String>, internal: impl Into<String>) -> Failure {
-        Failure { error: GuestError { public: public.into(), internal: internal.into(), elsewhere: true }, passing: true }
+        Failure {
+            error: GuestError { public: public.into(), internal: internal.into(), elsewhere: true },
+            passing: true,
+        }
     }
 
     /// From an operating system error: a full disk stays full, the rest may pass.

@@ -26,8 +26,16 @@ const VERSIONS: [(&str, &str); 10] = [
 
 /// EC2's versions.
 const EC2_VERSIONS: [&str; 10] = [
-    "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01",
-    "2009-04-04", "latest",
+    "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
+    "2009-04-04",
+    "latest",
 ];
 
 /// A document and its media type.
@@ -203,10 +211,12 @@ fn ec2(wanted: &WantedGuest, port: &PortInfo, rest: &[&str]) -> Option<Document>
 
 fn ec2_tree(wanted: &WantedGuest, spec: &GuestSpec, port: &PortInfo) -> BTreeMap<String, String> {
     let metadata = &spec.metadata;
-    let number = spec.name.rsplit('-').next().filter(|n| n.len() == 8).map_or_else(
-        || short(&wanted.server.to_string()),
-        str::to_owned,
-    );
+    let number = spec
+        .name
+        .rsplit('-')
+        .next()
+        .filter(|n| n.len() == 8)
+        .map_or_else(|| short(&wanted.server.to_string()), str::to_owned);
     let v4 = port.fixed_ips.iter().find(|fixed| fixed.address.is_ipv4());
     let local = v4.map(|fixed| fixed.address.to_string()).unwrap_or_default();
     let public = v4.and_then(|fixed| fixed.floating.first()).map(ToString::to_string).unwrap_or_default();

@@ -156,7 +156,8 @@ impl Stamp {
         let part = |from: usize, to: usize| text.get(from..to).and_then(|t| t.parse::<u16>().ok()).unwrap_or(0);
         let byte = |value: u16| u8::try_from(value).unwrap_or(0);
         let year = byte(part(0, 4).saturating_sub(1900));
-        let short = [year, byte(part(5, 7)), byte(part(8, 10)), byte(part(11, 13)), byte(part(14, 16)), byte(part(17, 19)), 0];
+        let short =
+            [year, byte(part(5, 7)), byte(part(8, 10)), byte(part(11, 13)), byte(part(14, 16)), byte(part(17, 19)), 0];
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_digit).chain(*b"00").collect();
         let mut long = [0; 17];
         long[..16].copy_from_slice(digits.get(..16).unwrap_or(&[b'0'; 16]));

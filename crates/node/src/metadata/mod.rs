@@ -7,8 +7,8 @@ mod content;
 mod iso;
 mod service;
 
-pub(crate) use service::serve_for_ever;
 pub use service::MetadataOptions;
+pub(crate) use service::serve_for_ever;
 
 use ferrostack_contracts::node::WantedGuest;
 use ferrostack_types::Env;

@@ -1,6 +1,7 @@
 //! How a guest's NIC reaches the network.
 
 pub mod fake;
+pub mod ovs;
 pub mod tap;
 
 use crate::hypervisor::Failure;

@@ -2,8 +2,8 @@
 
 use crate::fake::machine;
 use crate::host::{Host, next};
-use ferrostack_contracts::node::*;
 use ferrostack_contracts::image::DiskFormat;
+use ferrostack_contracts::node::*;
 use ferrostack_node::Platform;
 use ferrostack_node::hypervisor::fake::FakeOptions;
 

@@ -66,10 +66,15 @@ async fn dies_everywhere_on_the_fake_hypervisor() {
     let image = host.publish("disk".into(), DiskFormat::Raw);
     let (hypervisor, platform) = machine(FakeOptions::default());
     let starts = parking_lot::Mutex::new(0);
-    everywhere(&mut host, &image, || platform.clone(), |_, _, place| {
-        assert_eq!(hypervisor.processes(), 0, "died at {place}");
-        *starts.lock() += 1;
-    })
+    everywhere(
+        &mut host,
+        &image,
+        || platform.clone(),
+        |_, _, place| {
+            assert_eq!(hypervisor.processes(), 0, "died at {place}");
+            *starts.lock() += 1;
+        },
+    )
     .await;
     // Two starts in each walk, never a third: all starts ever, over all walks.
     assert_eq!(hypervisor.all_starts(), 2 * *starts.lock());

@@ -8,15 +8,14 @@ use ferrostack_contracts::image::DiskFormat;
 use ferrostack_contracts::node::*;
 use ferrostack_node::Platform;
 use ferrostack_node::hypervisor::qemu::{Accelerator, Qemu, QemuConfig};
-use ferrostack_node::plumbing::fake::FakePlumbing;
 use ferrostack_types::Env;
 use ferrostack_types::ids::ServerId;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// `xor ax,ax; mov ds,ax; mov si,msg`, prints the text at the end to the first serial port, then `sti; hlt` for ever.
-const TALKS: &[u8] = b"\x31\xc0\x8e\xd8\xbe\x16\x7c\xac\x84\xc0\x74\x06\xba\xf8\x03\xee\xeb\xf5\xfb\xf4\xeb\xfctiny guest is up\r\n\0";
+const TALKS: &[u8] =
+    b"\x31\xc0\x8e\xd8\xbe\x16\x7c\xac\x84\xc0\x74\x06\xba\xf8\x03\xee\xeb\xf5\xfb\xf4\xeb\xfctiny guest is up\r\n\0";
 
 /// `mov dx,0x604; mov ax,0x2000; out dx,ax`: the power management port of QEMU's PC.
 const SWITCHES_OFF: &[u8] = b"\xba\x04\x06\xb8\x00\x20\xef\xf4\xeb\xfd";
@@ -31,11 +30,7 @@ fn disk(code: &[u8]) -> Bytes {
 
 fn platform(state: &Path) -> Platform {
     let config = QemuConfig { accelerator: Some(Accelerator::Tcg), ..QemuConfig::new(state) };
-    Platform {
-        hypervisor: Arc::new(Qemu::new(config, Env::system())),
-        plumbing: Arc::new(FakePlumbing::default()),
-        metadata: None,
-    }
+    Platform::qemu(config, None, Env::system())
 }
 
 /// The processes that carry the server's id on their command line, zombies left out.
@@ -64,9 +59,14 @@ async fn dies_everywhere_on_qemu() {
     let mut host = Host::new();
     let state = host.dir.path().join("state");
     let image = host.publish(disk(TALKS), DiskFormat::Raw);
-    everywhere(&mut host, &image, || platform(&state), |_, server, place| {
-        assert_eq!(processes(server), Vec::<u32>::new(), "died at {place}");
-    })
+    everywhere(
+        &mut host,
+        &image,
+        || platform(&state),
+        |_, server, place| {
+            assert_eq!(processes(server), Vec::<u32>::new(), "died at {place}");
+        },
+    )
     .await;
 }
 

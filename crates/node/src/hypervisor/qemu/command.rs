@@ -76,10 +76,7 @@ impl CommandLine<'_> {
             ("-rtc", "base=utc,driftfix=slew".to_owned()),
             ("-boot", "menu=off,strict=on".to_owned()),
             // cloud-init recognises the cloud by the product's name.
-            (
-                "-smbios",
-                format!("type=1,manufacturer=Ferrostack,product=OpenStack Compute,serial={}", self.server),
-            ),
+            ("-smbios", format!("type=1,manufacturer=Ferrostack,product=OpenStack Compute,serial={}", self.server)),
             ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned()),
             ("-object", "rng-random,id=rng0,filename=/dev/urandom".to_owned()),
             ("-device", "virtio-rng-pci,rng=rng0,id=rng,addr=0x3".to_owned()),
@@ -146,10 +143,7 @@ impl CommandLine<'_> {
     fn consoles(&self, args: &mut Vec<String>) {
         for (key, value) in [
             ("-vnc", "unix:vnc.sock"),
-            (
-                "-chardev",
-                "socket,id=serial0,path=serial.sock,server=on,wait=off,logfile=console.log,logappend=on",
-            ),
+            ("-chardev", "socket,id=serial0,path=serial.sock,server=on,wait=off,logfile=console.log,logappend=on"),
             ("-serial", "chardev:serial0"),
             ("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off"),
             ("-mon", "chardev=qmp,mode=control"),

@@ -33,9 +33,8 @@ pub(super) async fn ensure(
     let temporary = dir.join("disk.new");
     let _ = fs::remove_file(&temporary);
     // With -u the base is not opened: all that the tool would learn there is given.
-    let args = [
-        "create", "-q", "-u", "-f", "qcow2", "-b", "../base", "-F", spec.image.format.as_str(), "-o", "compat=1.1",
-    ];
+    let args =
+        ["create", "-q", "-u", "-f", "qcow2", "-b", "../base", "-F", spec.image.format.as_str(), "-o", "compat=1.1"];
     let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
     args.extend([temporary.display().to_string(), size.to_string()]);
     tools::run("qemu-img", &args, tools::SMALL).await?;
@@ -47,7 +46,9 @@ pub(super) async fn ensure(
 /// Makes a file a guest's own.
 pub(super) fn give(path: &Path, owner: Option<u32>) -> Result<(), Failure> {
     match owner {
-        Some(id) => std::os::unix::fs::lchown(path, Some(id), Some(id)).map_err(|e| Failure::io("give a file away", &e)),
+        Some(id) => {
+            std::os::unix::fs::lchown(path, Some(id), Some(id)).map_err(|e| Failure::io("give a file away", &e))
+        }
         None => Ok(()),
     }
 }
@@ -57,10 +58,8 @@ fn root_size(image: u64, root_gb: u64) -> Result<u64, Failure> {
         return Ok(image.next_multiple_of(512));
     }
     if image > root_gb.saturating_mul(GIB) {
-        let text = format!(
-            "The image's disk of {} GiB is larger than the flavor's of {root_gb} GiB.",
-            image.div_ceil(GIB)
-        );
+        let text =
+            format!("The image's disk of {} GiB is larger than the flavor's of {root_gb} GiB.", image.div_ceil(GIB));
         return Err(Failure::permanent(text.clone(), text));
     }
     Ok(root_gb.saturating_mul(GIB))

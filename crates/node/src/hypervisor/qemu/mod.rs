@@ -192,7 +192,13 @@ impl Qemu {
     }
 
     /// Starts QEMU, whose lock is ours until then, and waits for its monitor.
-    async fn launch(&self, guest: GuestRef<'_>, spec: &GuestSpec, nics: &[NicBackend], lock: Lock) -> Result<(), Failure> {
+    async fn launch(
+        &self,
+        guest: GuestRef<'_>,
+        spec: &GuestSpec,
+        nics: &[NicBackend],
+        lock: Lock,
+    ) -> Result<(), Failure> {
         let dir = dir_of(guest)?;
         let accelerator = self.accelerator().await;
         let mut taps: Vec<OwnedFd> = Vec::new();
@@ -258,7 +264,13 @@ impl Qemu {
         let image = metadata::config_drive(guest.wanted, &self.env);
         let mut options = OpenOptions::new();
         // Passwords may be inside.
-        options.write(true).create_new(true).mode(0o400).open(&temporary).and_then(|mut f| f.write_all(&image)).map_err(failed)?;
+        options
+            .write(true)
+            .create_new(true)
+            .mode(0o400)
+            .open(&temporary)
+            .and_then(|mut f| f.write_all(&image))
+            .map_err(failed)?;
         disk::give(&temporary, self.owner(guest.server))?;
         fs::rename(&temporary, dir.join("config.iso")).map_err(failed)
     }

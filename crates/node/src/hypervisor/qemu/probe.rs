@@ -76,7 +76,17 @@ async fn run_payload(program: &str, accelerator: &str, cpu: &str, limit: Duratio
     let code = async {
         std::fs::write(&disk, PAYLOAD).ok()?;
         let mut command = tokio::process::Command::new(program);
-        command.args(["-nodefaults", "-no-user-config", "-machine", "pc", "-m", "32", "-display", "none", "-no-reboot"]);
+        command.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-machine",
+            "pc",
+            "-m",
+            "32",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
         command.args(["-accel", accelerator, "-cpu", cpu]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
         command.arg("-drive").arg(format!("if=ide,format=raw,file={}", disk.display()));
@@ -96,7 +106,9 @@ pub(super) async fn version(program: &str) -> u32 {
 }
 
 fn parse_version(text: &str) -> u32 {
-    let Some(word) = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())) else { return 0 };
+    let Some(word) = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())) else {
+        return 0;
+    };
     let mut parts = word.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
     part() * 1_000_000 + part() * 1_000 + part()

@@ -75,7 +75,12 @@ impl Qmp {
         }
         let exchange = async {
             // One write holds the lock to its end: a line that was cut by a timeout would spoil the next one.
-            self.write.lock().await.write_all(format!("{message}\n").as_bytes()).await.map_err(|e| failed(e.to_string()))?;
+            self.write
+                .lock()
+                .await
+                .write_all(format!("{message}\n").as_bytes())
+                .await
+                .map_err(|e| failed(e.to_string()))?;
             receiver.await.map_err(|_| failed("the connection has ended".to_owned()))
         };
         let reply = tokio::time::timeout(LIMIT, exchange).await;
