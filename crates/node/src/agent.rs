@@ -38,6 +38,7 @@ impl Agent {
     /// Reads what a predecessor has left, adopts its guests, answers on `node.<id>` and says hello.
     pub async fn start(config: Config, env: Env, bus: Arc<dyn Bus>, platform: Platform) -> Result<Agent> {
         let store = Store::open(config.durable.then(|| config.state_dir.clone()))?;
+        wait_for_lock(&store, &env).await?;
         let id = match config.node_id {
             Some(id) => id,
             None => store.node_id(&env)?,
@@ -263,6 +264,15 @@ impl Core {
         Ok(())
     }
 
+    /// All guests. Just after the start, waits a little until each was looked at: one that is left out would pass for gone.
+    async fn list_guests(&self) -> NodeReply {
+        let end = self.env.instant() + Duration::from_secs(5);
+        while !self.table.all_seen() && self.env.instant() < end {
+            self.env.sleep(Duration::from_millis(10)).await;
+        }
+        NodeReply::Guests(self.table.all_observed())
+    }
+
     async fn console_log(&self, server: ServerId, lines: Option<u32>) -> Result<NodeReply> {
         let wanted = self.known(server)?;
         let dir = self.store.guest_dir(server);
@@ -319,12 +329,24 @@ impl Responder for Answers {
     async fn respond(&self, _from: &str, body: Bytes) -> Result<Bytes> {
         let reply = match decode::<NodeRequest>(&body)? {
             NodeRequest::Converge(guests) => self.0.converge(guests).await?,
-            NodeRequest::ListGuests => NodeReply::Guests(self.0.table.all_observed()),
+            NodeRequest::ListGuests => self.0.list_guests().await,
             NodeRequest::ConsoleLog { server, lines } => self.0.console_log(server, lines).await?,
             NodeRequest::Console { server, kind } => self.0.console(server, kind).await?,
         };
         encode(&reply)
     }
+}
+
+/// Waits until a predecessor on the same directory has ended.
+async fn wait_for_lock(store: &Store, env: &Env) -> Result<()> {
+    let end = env.instant() + Duration::from_secs(10);
+    while !store.lock()? {
+        if env.instant() > end {
+            return Err(Error::conflict("another node agent runs on the same state directory"));
+        }
+        env.sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// Removes interfaces whose guest is gone: at the start and then now and again.
@@ -364,7 +386,7 @@ fn processors() -> u32 {
 
 fn memory_mb() -> u64 {
     let info = rustix::system::sysinfo();
-    info.totalram * u64::from(info.mem_unit) >> 20
+    (info.totalram * u64::from(info.mem_unit)) >> 20
 }
 
 fn disk_of(path: &std::path::Path) -> (u64, u64) {

@@ -41,7 +41,12 @@ struct GuestTask {
     /// What [`crate::Hypervisor::resets`] said when the guest was asked to reboot.
     resets_before: u64,
     attempts: Attempts,
+    /// The last step, and how often it was planned without a rest.
+    last: (Option<Step>, u32),
 }
+
+/// A step that is planned more often in a row than this has no effect.
+const REPEATS: u32 = 5;
 
 /// Converges one guest until it is gone.
 pub(crate) async fn run(core: Arc<Core>, server: ServerId) {
@@ -55,7 +60,8 @@ pub(crate) async fn run(core: Arc<Core>, server: ServerId) {
     };
     let dir = core.store.guest_dir(server);
     let resets_before = core.platform.hypervisor.resets(server);
-    let mut task = GuestTask { core, server, dir, record, resets_before, attempts: Attempts::default() };
+    let mut task =
+        GuestTask { core, server, dir, record, resets_before, attempts: Attempts::default(), last: (None, 0) };
     loop {
         let Some((wanted, hint)) = task.core.table.wanted(server) else { return };
         let next = match Box::pin(task.look_and_do(&wanted)).await {
@@ -95,11 +101,27 @@ impl GuestTask {
         };
         let step = next_step(wanted, &seen);
         tracing::debug!(server = %self.server, generation = wanted.generation, ?power, ?step, "guest");
+        self.check_progress(&step)?;
         let next = self.perform(&core, guest, power, step).await?;
         if matches!(next, Next::Rest(_)) {
             self.attempts.failed = 0;
+            self.last = (None, 0);
         }
         Ok(next)
+    }
+
+    /// A step that succeeds again and again but changes nothing is a failure, and not to be tried in a circle.
+    fn check_progress(&mut self, step: &Step) -> Result<(), Failure> {
+        if self.last.0.as_ref() == Some(step) {
+            self.last.1 += 1;
+        } else {
+            self.last = (Some(step.clone()), 0);
+        }
+        if self.last.1 < REPEATS {
+            return Ok(());
+        }
+        self.last = (None, 0);
+        Err(Failure::passing("The server does not do what it is asked to.", format!("{step:?} has no effect")))
     }
 
     async fn perform(&mut self, core: &Core, guest: GuestRef<'_>, power: Power, step: Step) -> Result<Next, Failure> {

@@ -1,6 +1,7 @@
 //! The state directory.
 //!
 //! ```text
+//!  agent.lock                  held by the one agent that uses the directory
 //!  node-id                     made at the first start
 //!  sequence                    observations up to this number may have been sent
 //!  guests/<server>/wanted.json written and synced before a Converge is answered
@@ -17,12 +18,14 @@ use crate::plan::RunRecord;
 use ferrostack_contracts::node::WantedGuest;
 use ferrostack_types::ids::{NodeId, ServerId};
 use ferrostack_types::{Env, Error, Result, ResultExt, Timestamp};
+use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A guest that is gone.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -42,6 +45,8 @@ pub(crate) struct Loaded {
 #[derive(Clone)]
 pub(crate) struct Store {
     root: Option<PathBuf>,
+    /// Locked while an agent uses the directory.
+    lock: Option<Arc<File>>,
 }
 
 impl Store {
@@ -57,7 +62,21 @@ impl Store {
                     .context("make the state directory")?;
             }
         }
-        Ok(Store { root })
+        let lock = match &root {
+            Some(root) => Some(Arc::new(File::create(root.join("agent.lock")).context("open the agent's lock")?)),
+            None => None,
+        };
+        Ok(Store { root, lock })
+    }
+
+    /// Takes the directory for this agent. False if another one has it.
+    pub fn lock(&self) -> Result<bool> {
+        let Some(lock) = &self.lock else { return Ok(true) };
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(e) => Err(Error::from_source("lock the state directory", e)),
+        }
     }
 
     /// The node's id, made at the first start.

@@ -133,6 +133,11 @@ impl Table {
         inner.tombstones.get(&server).map(|tombstone| gone(server, tombstone.generation, sequence()))
     }
 
+    /// Whether every guest was looked at.
+    pub fn all_seen(&self) -> bool {
+        self.0.lock().guests.values().all(|entry| entry.observed.is_some())
+    }
+
     /// What was seen last of all guests.
     pub fn all_observed(&self) -> Vec<ObservedGuest> {
         self.0.lock().guests.values().filter_map(|entry| entry.observed.clone()).collect()

@@ -5,3 +5,4 @@ mod crash;
 mod fake;
 mod host;
 mod qemu;
+mod switch;

@@ -125,7 +125,9 @@ impl Qemu {
     pub async fn accelerator(&self) -> Accelerator {
         match self.config.accelerator {
             Some(forced) => forced,
-            None => *self.accelerator.get_or_init(|| probe::accelerator(&self.config, &self.env)).await,
+            None => {
+                *self.accelerator.get_or_init(|| probe::accelerator(&self.config, self.drops_root(), &self.env)).await
+            }
         }
     }
 
@@ -133,11 +135,16 @@ impl Qemu {
         *self.version.get_or_init(|| probe::version(&self.config.program)).await
     }
 
+    /// Whether guests run as somebody else than the agent.
+    fn drops_root(&self) -> bool {
+        self.config.uids.is_some_and(|(_, count)| count > 0) && rustix::process::geteuid().is_root()
+    }
+
     fn owner(&self, server: ServerId) -> Option<u32> {
-        let (first, count) = self.config.uids.filter(|(_, count)| *count > 0)?;
+        let (first, count) = self.config.uids.filter(|_| self.drops_root())?;
         let bytes = server.0.as_bytes();
         let number = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        rustix::process::geteuid().is_root().then(|| first + number % count)
+        Some(first + number % count)
     }
 
     /// The connection to a guest's QEMU, made if need be; `None` if there is no QEMU.
@@ -396,7 +403,8 @@ impl Hypervisor for Qemu {
             Err(failure) => return Err(failure),
         };
         Ok(match status["status"].as_str() {
-            Some("running") => Power::Running,
+            // Asleep as a laptop is: it has power, and wakes up by itself.
+            Some("running" | "suspended") => Power::Running,
             Some("shutdown") => Power::Down,
             _ => Power::Paused,
         })

@@ -34,8 +34,11 @@ struct Answer {
 }
 
 /// What guests are to be accelerated with.
-pub(super) async fn accelerator(config: &QemuConfig, env: &Env) -> Accelerator {
-    if !Path::new("/dev/kvm").exists() {
+pub(super) async fn accelerator(config: &QemuConfig, drops_root: bool, env: &Env) -> Accelerator {
+    let Ok(device) = std::fs::metadata("/dev/kvm") else { return Accelerator::Tcg };
+    // Guests that are not root are in the device's group.
+    if drops_root && device.mode() & 0o060 != 0o060 {
+        tracing::warn!("KVM is not used: the group of /dev/kvm may not open it (usually: group kvm, mode 0660)");
         return Accelerator::Tcg;
     }
     let key = key(config).await;
@@ -45,7 +48,8 @@ pub(super) async fn accelerator(config: &QemuConfig, env: &Env) -> Accelerator {
         Some(answer) => answer.works,
         None => {
             let begin = env.instant();
-            let works = try_kvm(config).await;
+            let dir = config.state_dir.join("kvm-probe");
+            let works = run_payload(&config.program, &dir, "kvm", "host", LIMIT).await == Some(DONE);
             tracing::info!(works, took = ?begin.elapsed(), "tried KVM with a tiny guest");
             let answer = serde_json::to_vec(&Answer { key, works }).unwrap_or_default();
             if let Err(error) = write_synced(&path, &answer) {
@@ -63,16 +67,10 @@ async fn key(config: &QemuConfig) -> String {
     format!("{kernel} {boot} {}", version(&config.program).await)
 }
 
-/// Runs the tiny guest. True if it came to its end in time.
-async fn try_kvm(config: &QemuConfig) -> bool {
-    run_payload(&config.program, "kvm", "host", LIMIT).await.is_some_and(|code| code == DONE)
-}
-
 /// Runs the tiny guest and returns QEMU's exit code.
-async fn run_payload(program: &str, accelerator: &str, cpu: &str, limit: Duration) -> Option<i32> {
-    let dir = std::env::temp_dir().join(format!("ferrostack-probe-{}-{accelerator}", std::process::id()));
+async fn run_payload(program: &str, dir: &Path, accelerator: &str, cpu: &str, limit: Duration) -> Option<i32> {
     let disk = dir.join("disk");
-    std::fs::create_dir(&dir).ok()?;
+    std::fs::create_dir_all(dir).ok()?;
     let code = async {
         std::fs::write(&disk, PAYLOAD).ok()?;
         let mut command = tokio::process::Command::new(program);
@@ -95,7 +93,7 @@ async fn run_payload(program: &str, accelerator: &str, cpu: &str, limit: Duratio
         tokio::time::timeout(limit, child.wait()).await.ok()?.ok()?.code()
     }
     .await;
-    let _ = std::fs::remove_dir_all(&dir);
+    let _ = std::fs::remove_dir_all(dir);
     code
 }
 
@@ -133,6 +131,7 @@ mod tests {
     #[tokio::test]
     async fn the_tiny_guest_comes_to_its_end_when_translated() {
         let program = format!("qemu-system-{}", std::env::consts::ARCH);
-        assert_eq!(run_payload(&program, "tcg", "max", LIMIT * 20).await, Some(DONE));
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(run_payload(&program, &dir.path().join("x"), "tcg", "max", LIMIT * 20).await, Some(DONE));
     }
 }
