@@ -15,17 +15,24 @@
 //! Loops: `placement.refresh` (memory follows the database).
 
 pub mod allocations;
+mod api;
+mod candidates;
 mod claims;
 pub mod loops;
+mod microversions;
 pub mod model;
+mod policy;
+mod routes;
 pub mod snapshot;
 mod standard;
 mod store;
 
 use ferrostack_db::{Db, Migration};
 use ferrostack_jobs::Jobs;
+use ferrostack_rest::{Enforcer, Kit, ServiceApi};
 use ferrostack_types::{Env, Result};
 use snapshot::Snapshot;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The schema.
@@ -66,4 +73,10 @@ impl Placement {
         };
         Ok(drift.into_iter().map(say).collect())
     }
+}
+
+/// The HTTP API.
+pub fn api(service: Arc<Placement>, kit: Kit, policy_file: Option<PathBuf>) -> Result<Arc<dyn ServiceApi>> {
+    let enforcer = Enforcer::new("placement", &[policy::RULES], policy_file)?;
+    ferrostack_rest::build(routes::SPEC, routes::routes(), service, enforcer, kit)
 }

@@ -53,10 +53,6 @@ pub const RULES: &[RuleDefault] = &[
     rule("placement:allocations:delete", "Delete a consumer's allocations."),
     rule("placement:allocation_candidates:list", "List allocation candidates."),
     rule("placement:reshaper:reshape", "Move inventories and allocations in one step."),
-    RuleDefault::new(
-        "placement:usages",
-        "rule:admin_or_project_reader_or_service_api",
-        "Show what a project uses.",
-    )
-    .scopes(PROJECT),
+    RuleDefault::new("placement:usages", "rule:admin_or_project_reader_or_service_api", "Show what a project uses.")
+        .scopes(PROJECT),
 ];
