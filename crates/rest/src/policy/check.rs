@@ -26,7 +26,31 @@ pub(crate) enum Check {
         literal: String,
         wanted: Template,
     },
+    /// `field:networks:shared=True`, `field:port:device_owner=~^network:`: Neutron's look at a field of the target.
+    Field {
+        name: String,
+        wanted: FieldValue,
+    },
 }
+
+/// What a field must be.
+#[derive(Debug, Clone)]
+pub(crate) enum FieldValue {
+    Text(String),
+    Matches(regex::Regex),
+}
+
+impl PartialEq for FieldValue {
+    fn eq(&self, other: &FieldValue) -> bool {
+        match (self, other) {
+            (FieldValue::Text(a), FieldValue::Text(b)) => a == b,
+            (FieldValue::Matches(a), FieldValue::Matches(b)) => a.as_str() == b.as_str(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for FieldValue {}
 
 /// A text that may hold one `%(name)s`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +102,10 @@ impl Check {
                 let wanted = wanted.resolve(facts.target);
                 wanted.is_some() && attribute(facts.caller, of_caller) == wanted
             }
+            Check::Field { name, wanted } => facts.target.get(name).is_some_and(|value| match wanted {
+                FieldValue::Text(text) => value == text,
+                FieldValue::Matches(pattern) => pattern.is_match(value),
+            }),
             Check::Literal { literal, wanted } => match wanted.resolve(facts.target) {
                 Some(value) => value == literal,
                 None => literal == "None" && matches!(wanted, Template::Attribute(_)),

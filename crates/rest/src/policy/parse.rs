@@ -1,6 +1,6 @@
 //! The language: `or`, `and`, `not`, parentheses, `kind:match`, `@` (always), `!` (never). Empty means always.
 
-use super::check::{Check, Template};
+use super::check::{Check, FieldValue, Template};
 
 /// Deeper nesting than this is refused, so that no file can exhaust the stack.
 const MAX_DEPTH: usize = 64;
@@ -103,8 +103,20 @@ fn atom(token: &str) -> Result<Check, String> {
     Ok(match kind {
         "role" => Check::Role(Template::parse(wanted)),
         "rule" => Check::Rule(wanted.to_owned()),
+        "field" => field(wanted)?,
         "http" | "https" => return Err("checks by http are not supported".to_owned()),
         "True" | "False" | "None" => Check::Literal { literal: kind.to_owned(), wanted: Template::parse(wanted) },
         _ => Check::Attribute { of_caller: kind.to_owned(), wanted: Template::parse(wanted) },
     })
+}
+
+/// `networks:router:external=True`: a resource, a field (which may hold colons), a value or `~` and a pattern.
+fn field(text: &str) -> Result<Check, String> {
+    let parts = text.split_once(':').and_then(|(_resource, rest)| rest.split_once('='));
+    let (name, value) = parts.ok_or_else(|| format!("'field:{text}' is not a check of a field"))?;
+    let wanted = match value.strip_prefix('~') {
+        None => FieldValue::Text(value.to_owned()),
+        Some(pattern) => FieldValue::Matches(regex::Regex::new(pattern).map_err(|e| e.to_string())?),
+    };
+    Ok(Check::Field { name: name.to_owned(), wanted })
 }

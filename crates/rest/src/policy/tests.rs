@@ -51,6 +51,11 @@ fn decides_as_oslo_does() {
         ("True:%(target.enabled)s", true, true, true),
         ("'True':%(target.enabled)s", true, true, true),
         ("None:%(target.domain_id)s", true, true, true),
+        ("field:networks:target.enabled=True", true, true, true),
+        ("field:networks:target.enabled=False", false, false, false),
+        ("field:networks:router:external=True", false, false, false),
+        ("field:port:target.enabled=~^Tr", true, true, true),
+        ("not field:port:target.enabled=~^network:", true, true, true),
         ("is_admin:True", false, false, false),
         ("user_id:u and not (role:member or role:admin)", false, false, true),
     ] {
@@ -64,7 +69,17 @@ fn decides_as_oslo_does() {
 
 #[test]
 fn refuses_what_is_no_rule() {
-    for bad in ["role", "role:a or", "(role:a", "role:a)", "role:a role:b", "http://example/check", "not"] {
+    for bad in [
+        "role",
+        "role:a or",
+        "(role:a",
+        "role:a)",
+        "role:a role:b",
+        "http://example/check",
+        "not",
+        "field:shared=True",
+        "field:a:b=~(",
+    ] {
         assert!(parse::parse(bad).is_err(), "{bad}");
     }
     assert!(parse::parse(&"(".repeat(10_000)).is_err());
