@@ -1,0 +1,3 @@
+//! Tests of the service in process, against a real database.
+
+mod contract;
