@@ -397,9 +397,14 @@ fn disk_of(path: &std::path::Path) -> (u64, u64) {
 }
 
 fn cpu_model() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("model name"));
-    line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, model)| model.trim()).to_owned()
+    // Asked with every heartbeat, and reading it makes the kernel write pages of text.
+    static MODEL: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let read = || {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let line = info.lines().find_map(|line| line.strip_prefix("model name"));
+        line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, model)| model.trim()).to_owned()
+    };
+    MODEL.get_or_init(read).clone()
 }
 
 #[cfg(test)]

@@ -123,10 +123,12 @@ impl Store {
             fs::remove_dir_all(&path).context("finish a removal")?;
         }
         for (server, path) in entries(&root.join("guests"))? {
-            match read_json::<WantedGuest>(&path.join("wanted.json"))? {
-                Some(wanted) => loaded.guests.push(wanted),
+            match read_json::<WantedGuest>(&path.join("wanted.json")) {
+                Ok(Some(wanted)) => loaded.guests.push(wanted),
                 // The very first write of it was cut short: nobody was told that it is here, and nothing was started.
-                None => self.remove_guest(server)?,
+                Ok(None) => self.remove_guest(server)?,
+                // Left alone, so that the other guests have their agent; the next wish for it is written over this one.
+                Err(error) => tracing::error!(%server, error = error.internal_text(), "a guest cannot be read"),
             }
         }
         for (server, path) in entries(&root.join("tombstones"))? {

@@ -138,3 +138,29 @@ async fn a_thousand_guests_in_memory() {
     let NodeReply::Guests(listed) = host.request(NodeRequest::ListGuests).await.unwrap() else { panic!() };
     assert_eq!(listed.len(), 1000);
 }
+
+#[tokio::test]
+async fn many_hosts_in_one_process() {
+    let mut host = Host::new();
+    let image = host.publish("disk".into(), DiskFormat::Raw);
+    let begin = host.env.instant();
+    let mut agents = Vec::new();
+    let mut guests = Vec::new();
+    for number in 0..200 {
+        let config = Config { durable: false, name: format!("host-{number}"), ..host.config(Default::default()) };
+        host.start_with(config, Platform::fake(FakeOptions::default())).await;
+        let some: Vec<WantedGuest> = (0..10).map(|_| host.guest(image.clone())).collect();
+        host.request(NodeRequest::Converge(some.clone())).await.unwrap();
+        guests.extend(some);
+        agents.extend(host.agent.take());
+    }
+    for wanted in &guests {
+        assert_eq!(host.settled(wanted).await.state, GuestState::Running);
+    }
+    println!("200 hosts with 10 guests each after {:?}", begin.elapsed());
+    let ids: std::collections::BTreeSet<_> = host.control.hellos.lock().iter().map(|info| info.id).collect();
+    assert_eq!(ids.len(), 200);
+    for agent in agents {
+        agent.shutdown().await;
+    }
+}

@@ -201,6 +201,44 @@ async fn an_image_is_fetched_once_for_many_guests() {
     }
 }
 
+#[tokio::test]
+async fn an_image_is_evicted_once_no_guest_uses_it() {
+    let mut host = Host::new();
+    let state = host.dir.path().join("state");
+    let config = ferrostack_node::Config { image_cache_bytes: 0, ..host.config(Default::default()) };
+    host.start_with(config, platform(&state)).await;
+    let cached = |image: &GuestImage| {
+        let names = state.join("images").read_dir().unwrap().flatten().map(|entry| entry.file_name());
+        names.into_iter().any(|name| name.to_str().unwrap().starts_with(&image.id.to_string()))
+    };
+    let images = [(); 3].map(|()| host.publish(disk(TALKS), DiskFormat::Raw));
+    let guests = images.clone().map(|image| {
+        let mut wanted = host.guest(image);
+        wanted.want = Want::Stopped;
+        wanted
+    });
+    for wanted in &guests[..2] {
+        host.converge(wanted).await;
+        host.settled(wanted).await;
+    }
+    assert!(cached(&images[0]) && cached(&images[1]));
+    let absent = next(&guests[0], Want::Absent);
+    host.converge(&absent).await;
+    host.settled(&absent).await;
+    host.converge(&guests[2]).await;
+    host.settled(&guests[2]).await;
+    assert!(!cached(&images[0]) && cached(&images[1]) && cached(&images[2]));
+
+    // One whose disk was made starts without its image in the cache, too.
+    let on = next(&guests[1], Want::Running);
+    host.control.images.lock().clear();
+    host.converge(&on).await;
+    assert_eq!(host.settled(&on).await.state, GuestState::Running);
+    let absent = next(&on, Want::Absent);
+    host.converge(&absent).await;
+    host.settled(&absent).await;
+}
+
 /// Guests run as whoever the agent is here, so that who may open the device does not matter.
 #[tokio::test]
 async fn the_answer_about_kvm_is_remembered() {

@@ -14,7 +14,8 @@
 //!    vm/                        disk.qcow2 console.log qmp.sock vnc.sock serial.sock
 //! ```
 //!
-//! * *QEMU is not the agent's child*: it outlives it, and is found again by its lock.
+//! * *QEMU is not the agent's child*: it outlives it, and is found again by its lock. Under systemd the agent's unit
+//!   needs `KillMode=process`, or stopping it ends the guests.
 //! * *A guest that switches itself off* leaves its QEMU stopped in the state `shutdown` (`-no-shutdown`), so that the
 //!   reason is known even if no agent was there. A QEMU that is gone without having been killed has crashed.
 //! * *The console's log* is cut by copying its end to `console.log.1` and truncating the file: QEMU appends, so it goes
@@ -482,5 +483,33 @@ impl Hypervisor for Qemu {
             Some(path) if is_socket && runs => Ok(ConsoleAddress::Unix(path.to_owned())),
             _ => Err(Error::conflict("The server is not running.")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_log_stays_bounded_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let vm = dir.path().join("vm");
+        fs::create_dir(&vm).unwrap();
+        let log = vm.join("console.log");
+        let mut qemu = OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        qemu.write_all(&vec![b'a'; 100]).unwrap();
+        cut_console(dir.path()).unwrap();
+        assert_eq!(read_untrusted(&log).unwrap().len(), 100);
+        qemu.write_all(&vec![b'b'; usize::try_from(CONSOLE_LOG).unwrap()]).unwrap();
+        cut_console(dir.path()).unwrap();
+        qemu.write_all(b"new").unwrap();
+        assert_eq!(read_untrusted(&log).unwrap(), b"new");
+        let kept = fs::read(dir.path().join("console.log.1")).unwrap();
+        assert!(kept.len() as u64 == CONSOLE_LOG && kept.iter().all(|b| *b == b'b'));
+
+        fs::remove_file(&log).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &log).unwrap();
+        assert!(read_untrusted(&log).is_err());
+        assert!(cut_console(dir.path()).is_err());
     }
 }
