@@ -174,13 +174,20 @@ impl Switch {
             || row.key("external_ids", MARK_DEVICE) != device(interface, kind).as_deref()
     }
 
-    /// Takes a port out. Repeatable. A tap remains, it is the caller's.
+    /// Takes a port out and waits until Open vSwitch has let go of the device. Repeatable. A tap remains, it is the
+    /// caller's.
     pub async fn unplug(&self, port: PortId) -> Result<()> {
         let operations = unplug_operations(&self.client.cache(), port);
         if operations.is_empty() {
             return Ok(());
         }
-        self.client.commit(operations).await.map(drop)
+        self.client.commit(operations).await?;
+        // Taken out and put in between two looks of ovs-vswitchd, a port would seem unchanged to it, and it would go on
+        // listening to a device that may be gone. One that does not answer is dead, and looks anew when it starts.
+        if let Err(error) = self.settle().await {
+            tracing::warn!(error = ?error, "ovs-vswitchd does not confirm that a port was unplugged");
+        }
+        Ok(())
     }
 
     /// All ports of ours that are plugged: what no guest here needs is left over.

@@ -337,6 +337,40 @@ fn packets_go_where_they_should_and_nowhere_else() {
     runtime.block_on(scenario(&cloud.config));
 }
 
+#[test]
+fn a_second_engine_is_refused_and_a_stopped_one_goes_on() {
+    unshare(CloneFlags::CLONE_NEWNET).expect("root may make network namespaces");
+    ip("link set lo up");
+    let (one, two) = (Cloud::new(), Cloud::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let env = Env::system();
+        let engine = Engine::start(one.config.clone(), env.clone()).await.unwrap();
+        let north = Northbound::connect(&engine.northbound_socket(), env.clone()).await.unwrap();
+        north.apply(&topology(), &[]).await.unwrap();
+        drop(north);
+
+        let error = Engine::start(two.config.clone(), env.clone()).await.unwrap_err();
+        assert!(error.internal_text().contains("another Open vSwitch"), "{error:?}");
+        Engine::purge(&two.config, &env).await.unwrap();
+        assert!(engine.status().iter().all(|daemon| daemon.pid.is_some()), "{:?}", engine.status());
+        assert!(interface_index("t-br-int").is_some());
+
+        let status = engine.status();
+        engine.stop().await.unwrap();
+        for daemon in &status {
+            let command = std::fs::read_to_string(format!("/proc/{}/cmdline", daemon.pid.unwrap())).unwrap_or_default();
+            assert!(command.is_empty(), "{} still runs", daemon.name);
+        }
+        // Both at once, as when a service manager is impatient: one waits for the other and adopts.
+        let starts = [(); 2].map(|()| Engine::start(one.config.clone(), env.clone()));
+        let engines = futures::future::try_join_all(starts).await.unwrap();
+        assert_eq!(engines[0].status(), engines[1].status());
+        let north = Northbound::connect(&engines[0].northbound_socket(), env.clone()).await.unwrap();
+        assert_eq!(north.reconcile(&topology()).await.unwrap().operations, 0);
+    });
+}
+
 async fn scenario(config: &Config) {
     let env = Env::system();
     let began = Instant::now();

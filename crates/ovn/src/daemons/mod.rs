@@ -84,7 +84,7 @@ impl Engine {
         let (_, ()) = try_join(check_versions(), start_databases(&config, &layout, &env)).await?;
         let bridge = config.integration_bridge();
         let switch = Switch::connect(&layout.socket("conf"), &bridge, env.clone()).await?;
-        let datapath = choose_datapath(&config, &layout, &switch).await?;
+        let datapath = choose_datapath(&config, &layout, &switch, &env).await?;
         switch.ensure_host(&host(&config, &layout, datapath)).await?;
         let daemons = layout.workers(&config);
         try_join_all(daemons.iter().map(|daemon| daemon.ensure(&env))).await?;
@@ -276,7 +276,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// A running ovs-vswitchd keeps the datapath that it has; see the module's text for the rest.
-async fn choose_datapath(config: &Config, layout: &Layout, switch: &Switch) -> Result<Datapath> {
+async fn choose_datapath(config: &Config, layout: &Layout, switch: &Switch, env: &Env) -> Result<Datapath> {
     if let (Some(_), Some(datapath)) = (layout.vswitchd().alive(), switch.bridge_datapath(switch.integration_bridge()))
     {
         return Ok(datapath);
@@ -286,12 +286,23 @@ async fn choose_datapath(config: &Config, layout: &Layout, switch: &Switch) -> R
         None if !foreign_vswitchd() && kernel_module().await => Datapath::Kernel,
         None => Datapath::Userspace,
     };
-    if datapath == Datapath::Userspace && interface_index("ovs-netdev").is_some() {
+    if datapath == Datapath::Userspace && !device_is_free("ovs-netdev", env).await {
         return Err(Error::unavailable("The network engine is not available.").with_retryable(false).context(
             "another Open vSwitch with the userspace datapath (device ovs-netdev) runs in this network namespace",
         ));
     }
     Ok(datapath)
+}
+
+/// Whether a device is not there, or goes away within a second: one that ends takes a moment to let go of it.
+async fn device_is_free(name: &str, env: &Env) -> bool {
+    for _ in 0..50 {
+        if interface_index(name).is_none() {
+            return true;
+        }
+        env.sleep(Duration::from_millis(20)).await;
+    }
+    false
 }
 
 async fn kernel_module() -> bool {

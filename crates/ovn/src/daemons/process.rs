@@ -147,7 +147,10 @@ fn has_argument(pid: i32, argument: &OsStr) -> bool {
 /// its network devices) later, so this is not the reverse of [`Daemon::is_ours`].
 fn has_ended(pid: Pid) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) else { return true };
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    let zombie = stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
+    // The first thread may have ended before others that still hold the files.
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().count();
+    zombie && threads <= 1
 }
 
 fn is_alive(pid: u32) -> bool {
