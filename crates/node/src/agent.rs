@@ -240,7 +240,15 @@ impl Core {
         if self.config.durable {
             let (store, guests) = (self.store.clone(), present.clone());
             let saved = tokio::task::spawn_blocking(move || store.save_wanted(&guests)).await;
-            saved.map_err(|e| Error::internal(format!("save wanted guests: {e}")))??;
+            let saved = saved.unwrap_or_else(|e| Err(Error::internal(format!("save wanted guests: {e}"))));
+            if let Err(error) = saved {
+                // A disk that is full must not keep a guest from going: that is what makes room. Not answered with
+                // `Done`, so it is asked for again.
+                for absent in present.into_iter().filter(|wanted| wanted.want == Want::Absent) {
+                    self.adopt(absent);
+                }
+                return Err(error);
+            }
         }
         for wanted in present {
             self.adopt(wanted);

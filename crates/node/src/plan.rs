@@ -178,3 +178,83 @@ pub(crate) fn patience(wanted: &WantedGuest, now: Timestamp) -> Asked {
     let seconds = wanted.spec.as_ref().map_or(0, |spec| spec.shutdown_timeout_s);
     Asked { generation: wanted.generation, deadline: now + Duration::from_secs(u64::from(seconds)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::tests::guest;
+
+    fn wanted(want: Want, generation: u64) -> WantedGuest {
+        WantedGuest { want, generation, ..guest() }
+    }
+
+    fn plan(wanted: &WantedGuest, power: Power, record: &RunRecord, now: i64) -> Step {
+        let now = Timestamp::from_secs(now);
+        next_step(wanted, &Seen { power, record, now, host_boot: "a", rebooted: false, resume_after_host_boot: false })
+    }
+
+    fn started() -> RunRecord {
+        RunRecord { prepared: true, boot: 1, started: true, host_boot: "a".into(), ..RunRecord::default() }
+    }
+
+    fn ended(generation: u64) -> RunRecord {
+        RunRecord { ended: Some(Ended { generation, clean: true }), ..started() }
+    }
+
+    #[test]
+    fn a_guest_that_ended_is_started_by_a_newer_wish_only() {
+        let rest = Step::Rest { state: GuestState::Stopped, settled: false };
+        assert_eq!(plan(&wanted(Want::Running, 3), Power::Off, &ended(3), 0), rest);
+        assert_eq!(plan(&wanted(Want::Running, 4), Power::Off, &ended(3), 0), Step::Start);
+        let rebooted = WantedGuest { boot: 2, ..wanted(Want::Running, 3) };
+        assert_eq!(plan(&rebooted, Power::Off, &ended(3), 0), Step::Start);
+    }
+
+    #[test]
+    fn what_was_started_and_not_written_down_is_adopted_and_what_was_not_is_started() {
+        let about_to = RunRecord { started: false, ..started() };
+        assert_eq!(plan(&wanted(Want::Running, 1), Power::Paused, &about_to, 0), Step::NoteStarted);
+        assert_eq!(plan(&wanted(Want::Running, 1), Power::Off, &about_to, 0), Step::Start);
+        assert_eq!(plan(&wanted(Want::Running, 1), Power::Off, &started(), 0), Step::NoteEnd { clean: false });
+    }
+
+    #[test]
+    fn the_plug_is_pulled_when_the_patience_for_this_wish_is_over() {
+        let stop = wanted(Want::Stopped, 5);
+        assert_eq!(plan(&stop, Power::Running, &started(), 0), Step::AskToStop);
+        let asked = |generation| RunRecord {
+            stop_asked: Some(Asked { generation, ..patience(&stop, Timestamp::from_secs(0)) }),
+            ..started()
+        };
+        assert_eq!(plan(&stop, Power::Running, &asked(5), 0), Step::Wait(Timestamp::from_secs(1)));
+        assert_eq!(plan(&stop, Power::Running, &asked(5), 1), Step::NoteEnd { clean: true });
+        assert_eq!(plan(&stop, Power::Running, &asked(4), 1), Step::AskToStop);
+        assert_eq!(plan(&stop, Power::Paused, &started(), 0), Step::NoteEnd { clean: true });
+        assert_eq!(plan(&stop, Power::Running, &ended(5), 0), Step::Kill);
+    }
+
+    #[test]
+    fn guests_of_a_host_that_went_down_come_back_only_if_that_is_configured() {
+        let before = RunRecord { host_boot: "b".into(), ..started() };
+        let want = wanted(Want::Running, 1);
+        assert_eq!(plan(&want, Power::Off, &before, 0), Step::NoteEnd { clean: false });
+        let now = Timestamp::default();
+        let seen = Seen {
+            power: Power::Off,
+            record: &before,
+            now,
+            host_boot: "a",
+            rebooted: false,
+            resume_after_host_boot: true,
+        };
+        assert_eq!(next_step(&want, &seen), Step::Start);
+    }
+
+    #[test]
+    fn a_wish_to_be_gone_needs_nothing_but_power_off() {
+        let absent = WantedGuest { spec: None, ..wanted(Want::Absent, 9) };
+        assert_eq!(plan(&absent, Power::Running, &started(), 0), Step::Kill);
+        assert_eq!(plan(&absent, Power::Off, &started(), 0), Step::Remove);
+        assert_eq!(plan(&absent, Power::Off, &RunRecord::default(), 0), Step::Remove);
+    }
+}

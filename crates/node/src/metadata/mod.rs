@@ -17,3 +17,6 @@ use ferrostack_types::Env;
 pub(crate) fn config_drive(wanted: &WantedGuest, env: &Env) -> Vec<u8> {
     iso::image("config-2", &content::drive(wanted, env), env.now())
 }
+
+#[cfg(test)]
+pub(crate) use service::tests;

@@ -249,7 +249,7 @@ fn port_at(wanted: &WantedGuest, network: NetworkId, from: IpAddr) -> Option<&Po
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use ferrostack_contracts::image::DiskFormat;
     use ferrostack_contracts::network::FixedIp;

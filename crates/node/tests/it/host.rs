@@ -187,6 +187,20 @@ impl Host {
     }
 }
 
+/// A test that fails leaves no QEMU behind.
+impl Drop for Host {
+    fn drop(&mut self) {
+        let guests = self.dir.path().join("state/guests").read_dir().into_iter().flatten().flatten();
+        for guest in guests {
+            let pid = std::fs::read_to_string(guest.path().join("lock")).unwrap_or_default().trim().to_owned();
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&*guest.file_name().to_string_lossy()) {
+                let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
+            }
+        }
+    }
+}
+
 /// The next wish.
 pub fn next(wanted: &WantedGuest, want: Want) -> WantedGuest {
     let mut next = wanted.clone();

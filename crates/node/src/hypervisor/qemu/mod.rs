@@ -460,7 +460,11 @@ impl Hypervisor for Qemu {
 
     async fn remove(&self, guest: GuestRef<'_>) -> Result<(), Failure> {
         self.sessions.lock().remove(&guest.server);
-        Ok(())
+        // The rest of the directory goes with it; this, first, makes room for the tombstone if the disk is full.
+        match fs::remove_file(dir_of(guest)?.join("vm/disk.qcow2")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Failure::io("remove a disk", &e)),
+            _ => Ok(()),
+        }
     }
 
     async fn console_log(&self, guest: GuestRef<'_>) -> Result<Vec<u8>, Error> {
@@ -497,7 +501,7 @@ mod tests {
         fs::create_dir(&vm).unwrap();
         let log = vm.join("console.log");
         let mut qemu = OpenOptions::new().append(true).create(true).open(&log).unwrap();
-        qemu.write_all(&vec![b'a'; 100]).unwrap();
+        qemu.write_all(&[b'a'; 100]).unwrap();
         cut_console(dir.path()).unwrap();
         assert_eq!(read_untrusted(&log).unwrap().len(), 100);
         qemu.write_all(&vec![b'b'; usize::try_from(CONSOLE_LOG).unwrap()]).unwrap();
