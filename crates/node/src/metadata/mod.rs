@@ -1,7 +1,7 @@
 //! What a guest is told about itself, over HTTP at 169.254.169.254 and on a config drive.
 //!
 //! Both are made of the wanted guest, which is on this node's disk, so guests are answered while the control plane is
-//! away. [`content`] is what is said, [`iso`] how it looks on a drive.
+//! away. `content` is what is said, `iso` how it looks on a drive.
 
 mod content;
 mod iso;
