@@ -230,6 +230,13 @@ impl Switch {
         self.client.wait_until(PATIENCE, done).await
     }
 
+    /// The names of the bridges that [`Switch::ensure_host`] made.
+    pub fn own_bridges(&self) -> Vec<String> {
+        let cache = self.client.cache();
+        let ours = |row: &Row| row.key("external_ids", MARK_BRIDGE).is_some();
+        cache.table(BRIDGE).rows().filter(|(_, row)| ours(row)).map(|(_, row)| row.text("name").to_owned()).collect()
+    }
+
     /// Removes all bridges that [`Switch::ensure_host`] made, with their ports.
     pub async fn remove_bridges(&self) -> Result<()> {
         let (root, bridges) = {

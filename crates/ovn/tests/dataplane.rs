@@ -368,6 +368,15 @@ fn a_second_engine_is_refused_and_a_stopped_one_goes_on() {
         assert_eq!(engines[0].status(), engines[1].status());
         let north = Northbound::connect(&engines[0].northbound_socket(), env.clone()).await.unwrap();
         assert_eq!(north.reconcile(&topology()).await.unwrap().operations, 0);
+        // Killed and purged: devices outlive ovs-vswitchd, but not this.
+        let pid = engines[0].status().iter().find(|daemon| daemon.name == "vswitchd").unwrap().pid.unwrap();
+        drop(engines);
+        let process = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        Engine::purge(&one.config, &env).await.unwrap();
+        for name in ["t-br-int", "t-br-ex", "ovs-netdev"] {
+            assert_eq!(interface_index(name), None, "{name} is left");
+        }
     });
 }
 

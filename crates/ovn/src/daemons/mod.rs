@@ -10,7 +10,7 @@
 //!
 //! They live in a directory of ours, with sockets, pidfiles and databases of their own, so an Open vSwitch
 //! that belongs to somebody else is not touched. They are not our children and outlive the control plane: guests keep
-//! their network while it restarts. The next start finds them ([`process`]) and adopts them; a daemon that is
+//! their network while it restarts. The next start finds them (`process.rs`) and adopts them; a daemon that is
 //! dead is started again, by the start and by the supervisor while an [`Engine`] exists.
 //!
 //! Everything works in a network namespace too: start the process in it.
@@ -41,6 +41,9 @@ use std::time::Duration;
 const SUPERVISE: Duration = Duration::from_secs(1);
 /// How long a start may wait for another one of the same configuration.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// The userspace datapath's own device. Like all devices that Open vSwitch makes there, it is a persistent tap: it outlives
+/// ovs-vswitchd, and the next one takes it over.
+const NETDEV: &str = "ovs-netdev";
 /// The oldest versions whose databases and options we know.
 const OLDEST_OVS: (u32, u32) = (2, 17);
 const OLDEST_OVN: (u32, u32) = (22, 3);
@@ -84,7 +87,7 @@ impl Engine {
         let (_, ()) = try_join(check_versions(), start_databases(&config, &layout, &env)).await?;
         let bridge = config.integration_bridge();
         let switch = Switch::connect(&layout.socket("conf"), &bridge, env.clone()).await?;
-        let datapath = choose_datapath(&config, &layout, &switch, &env).await?;
+        let datapath = choose_datapath(&config, &layout, &switch).await?;
         switch.ensure_host(&host(&config, &layout, datapath)).await?;
         let daemons = layout.workers(&config);
         try_join_all(daemons.iter().map(|daemon| daemon.ensure(&env))).await?;
@@ -150,7 +153,9 @@ impl Engine {
             stop_controllers(config, &layout, env).await?;
             // Only the database knows what is plugged.
             layout.server("conf", config).ensure(env).await?;
-            remove_interfaces(config, &layout, env).await?;
+            let left_over = remove_interfaces(config, &layout, env).await?;
+            stop_all(config, &layout, env).await?;
+            remove_left_over(&left_over).await?;
         }
         stop_all(config, &layout, env).await?;
         for directory in [&layout.run_dir, &config.state_dir] {
@@ -276,7 +281,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// A running ovs-vswitchd keeps the datapath that it has; see the module's text for the rest.
-async fn choose_datapath(config: &Config, layout: &Layout, switch: &Switch, env: &Env) -> Result<Datapath> {
+async fn choose_datapath(config: &Config, layout: &Layout, switch: &Switch) -> Result<Datapath> {
     if let (Some(_), Some(datapath)) = (layout.vswitchd().alive(), switch.bridge_datapath(switch.integration_bridge()))
     {
         return Ok(datapath);
@@ -286,23 +291,12 @@ async fn choose_datapath(config: &Config, layout: &Layout, switch: &Switch, env:
         None if !foreign_vswitchd() && kernel_module().await => Datapath::Kernel,
         None => Datapath::Userspace,
     };
-    if datapath == Datapath::Userspace && !device_is_free("ovs-netdev", env).await {
+    if datapath == Datapath::Userspace && foreign_vswitchd() && interface_index(NETDEV).is_some() {
         return Err(Error::unavailable("The network engine is not available.").with_retryable(false).context(
             "another Open vSwitch with the userspace datapath (device ovs-netdev) runs in this network namespace",
         ));
     }
     Ok(datapath)
-}
-
-/// Whether a device is not there, or goes away within a second: one that ends takes a moment to let go of it.
-async fn device_is_free(name: &str, env: &Env) -> bool {
-    for _ in 0..50 {
-        if interface_index(name).is_none() {
-            return true;
-        }
-        env.sleep(Duration::from_millis(20)).await;
-    }
-    false
 }
 
 async fn kernel_module() -> bool {
@@ -335,11 +329,14 @@ fn host(config: &Config, layout: &Layout, datapath: Datapath) -> Host {
     }
 }
 
-/// Removes bridges, and the taps that were plugged into them.
-async fn remove_interfaces(config: &Config, layout: &Layout, env: &Env) -> Result<()> {
+/// Removes bridges, and the taps that were plugged into them. Returns the devices that may be left when ovs-vswitchd, if
+/// it was running at all, has ended.
+async fn remove_interfaces(config: &Config, layout: &Layout, env: &Env) -> Result<Vec<String>> {
     let switch = Switch::connect(&layout.socket("conf"), &config.integration_bridge(), env.clone()).await?;
     let plugged = switch.plugged();
     let datapath = switch.bridge_datapath(switch.integration_bridge());
+    let mut left_over = switch.own_bridges();
+    left_over.extend(plugged.iter().filter(|p| p.kind == PlugKind::Internal).map(|p| p.interface.clone()));
     switch.remove_bridges().await?;
     if layout.vswitchd().alive().is_some() {
         // The kernel keeps a datapath when ovs-vswitchd ends; it goes with its last bridge.
@@ -348,11 +345,24 @@ async fn remove_interfaces(config: &Config, layout: &Layout, env: &Env) -> Resul
         tracing::warn!("ovs-vswitchd is not running: the kernel's datapath, if any is left, goes with its next start");
     }
     for tap in plugged.into_iter().filter(|p| p.kind == PlugKind::Tap) {
-        if interface_index(&tap.interface).is_some() {
-            link::ip(&["link", "delete", "dev", &tap.interface]).await?;
-        }
+        remove_device(&tap.interface).await?;
     }
-    Ok(())
+    Ok(left_over)
+}
+
+async fn remove_device(name: &str) -> Result<()> {
+    if interface_index(name).is_none() {
+        return Ok(());
+    }
+    link::ip(&["link", "delete", "dev", name]).await
+}
+
+async fn remove_left_over(devices: &[String]) -> Result<()> {
+    for device in devices {
+        remove_device(device).await?;
+    }
+    // Somebody else's may be using this one.
+    if foreign_vswitchd() { Ok(()) } else { remove_device(NETDEV).await }
 }
 
 /// Ends the daemons, those that use others first.

@@ -14,7 +14,7 @@
 //! `ferrostack:revision` as well. A row without them belongs to somebody else and is never touched.
 //!
 //! Within one process, plans are made and sent one after the other: a plan sees all that the one before it did (see
-//! [`crate::ovsdb`]). Between processes, [`plan`]'s guards apply.
+//! [`crate::ovsdb`]). Between processes, the guards of `plan.rs` apply.
 
 mod acl;
 mod model;
