@@ -39,7 +39,7 @@ use async_trait::async_trait;
 use command::CommandLine;
 use ferrostack_contracts::node::{ConsoleAddress, ConsoleKind, GuestSpec, Want};
 use ferrostack_types::ids::ServerId;
-use ferrostack_types::{Env, Error, Result};
+use ferrostack_types::{Env, Error, Result, ResultExt};
 use parking_lot::Mutex;
 use process::{Identity, Lock};
 use qmp::Qmp;
@@ -54,6 +54,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// In a guest's directory, what its QEMU holds as long as it lives.
+const LOCK: &str = "lock";
 /// How large the console's log may grow; as much again is kept of what was before.
 const CONSOLE_LOG: u64 = 1 << 20;
 /// How long QEMU may take to answer after its start, and to end.
@@ -100,6 +102,25 @@ pub struct Qemu {
     hook: Arc<Mutex<Option<ChangeHook>>>,
     accelerator: tokio::sync::OnceCell<Accelerator>,
     version: tokio::sync::OnceCell<u32>,
+}
+
+/// Ends every QEMU whose guest is kept in a state directory, at once. For taking a host out of a cloud for good: no
+/// agent may work on the directory meanwhile. Ports are the switch's affair.
+pub async fn end_all(state_dir: &Path) -> Result<usize> {
+    let guests = match std::fs::read_dir(state_dir.join("guests")) {
+        Ok(guests) => guests,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(e).context("list the guests"),
+    };
+    let mut ended = 0;
+    for guest in guests {
+        let lock = guest.context("list the guests")?.path().join(LOCK);
+        if let Some(process) = process::find(&lock).context("find a guest's process")? {
+            process.kill(PATIENCE).await.context("end a guest")?;
+            ended += 1;
+        }
+    }
+    Ok(ended)
 }
 
 /// A connection to a running QEMU.
@@ -158,7 +179,7 @@ impl Qemu {
         self.sessions.lock().remove(&guest.server);
         let begin = self.env.instant();
         loop {
-            if !process::is_locked(&dir.join("lock")).map_err(|e| Failure::io("look at a lock", &e))? {
+            if !process::is_locked(&dir.join(LOCK)).map_err(|e| Failure::io("look at a lock", &e))? {
                 return Ok(None);
             }
             // It may have been started just now, or be about to end.
@@ -248,7 +269,7 @@ impl Qemu {
     /// Ends QEMU, however it feels about that.
     async fn end(&self, dir: &Path) -> Result<(), Failure> {
         let failed = |e: std::io::Error| Failure::io("end QEMU", &e);
-        let lock = dir.join("lock");
+        let lock = dir.join(LOCK);
         let begin = self.env.instant();
         while process::is_locked(&lock).map_err(failed)? {
             match process::find(&lock) {
@@ -381,7 +402,7 @@ impl Hypervisor for Qemu {
     }
 
     async fn start(&self, guest: GuestRef<'_>, nics: &[NicBackend]) -> Result<(), Failure> {
-        let lock = dir_of(guest)?.join("lock");
+        let lock = dir_of(guest)?.join(LOCK);
         match process::take_lock(&lock).map_err(|e| Failure::io("take a lock", &e))? {
             Some(lock) => self.launch(guest, spec_of(guest)?, nics, lock).await,
             // An earlier agent has started it.
@@ -393,7 +414,7 @@ impl Hypervisor for Qemu {
         let dir = dir_of(guest)?;
         if guest.wanted.want == Want::Absent {
             // Whether it answers does not matter any more.
-            let locked = process::is_locked(&dir.join("lock")).map_err(|e| Failure::io("look at a lock", &e))?;
+            let locked = process::is_locked(&dir.join(LOCK)).map_err(|e| Failure::io("look at a lock", &e))?;
             return Ok(if locked { Power::Running } else { Power::Off });
         }
         let Some(session) = self.session(guest).await? else { return Ok(Power::Off) };
@@ -450,7 +471,7 @@ impl Hypervisor for Qemu {
         if let (Some(session), true) = (session, guest.wanted.want != Want::Absent)
             && session.qmp.execute("quit", Value::Null).await.is_ok()
             // So that it writes what it still has of the disk's tables.
-            && let Ok(Some(process)) = process::find(&dir.join("lock"))
+            && let Ok(Some(process)) = process::find(&dir.join(LOCK))
             && process.ended(PATIENCE).await.is_ok()
         {
             return Ok(());
@@ -482,7 +503,7 @@ impl Hypervisor for Qemu {
         };
         let path = dir.join(name);
         let is_socket = path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket());
-        let runs = process::is_locked(&dir.join("lock")).unwrap_or(false);
+        let runs = process::is_locked(&dir.join(LOCK)).unwrap_or(false);
         match path.to_str() {
             Some(path) if is_socket && runs => Ok(ConsoleAddress::Unix(path.to_owned())),
             _ => Err(Error::conflict("The server is not running.")),
