@@ -29,7 +29,7 @@ pub use link::{disable_tx_checksum_offload, interface_index};
 use crate::plug::{Datapath, Host, PlugKind, Switch};
 use config::Layout;
 use ferrostack_types::{Env, Error, Result, ResultExt, Task};
-use futures::future::{try_join, try_join_all};
+use futures::future::{join_all, try_join};
 use process::{Daemon, run_tool};
 use rustix::fs::FlockOperation;
 use std::os::unix::fs::DirBuilderExt;
@@ -84,13 +84,14 @@ impl Engine {
     pub async fn start(config: Config, env: Env) -> Result<Engine> {
         let layout = Layout::new(&config)?;
         let _lock = prepare(&layout, &env).await?;
-        let (_, ()) = try_join(check_versions(), start_databases(&config, &layout, &env)).await?;
+        check_versions().await?;
+        start_databases(&config, &layout, &env).await?;
         let bridge = config.integration_bridge();
         let switch = Switch::connect(&layout.socket("conf"), &bridge, env.clone()).await?;
         let datapath = choose_datapath(&config, &layout, &switch).await?;
         switch.ensure_host(&host(&config, &layout, datapath)).await?;
         let daemons = layout.workers(&config);
-        try_join_all(daemons.iter().map(|daemon| daemon.ensure(&env))).await?;
+        all(daemons.iter().map(|daemon| daemon.ensure(&env))).await?;
         let shared = Arc::new(Shared { config, layout, datapath, switch, env: env.clone() });
         shared.switch.settle().await.context("ovs-vswitchd does not do what it is told")?;
         shared.bring_up_provider().await?;
@@ -244,7 +245,13 @@ async fn start_databases(config: &Config, layout: &Layout, env: &Env) -> Result<
         }
         server.ensure(env).await.map(drop)
     };
-    try_join_all(layout.databases(config).iter().map(|name| start(name))).await.map(drop)
+    all(layout.databases(config).iter().map(|name| start(name))).await
+}
+
+/// Waits for all, even if one fails: a start that is given up half-way would leave a daemon that has no pidfile yet, which
+/// nobody would find again.
+async fn all<T>(work: impl Iterator<Item = impl Future<Output = Result<T>>>) -> Result<()> {
+    join_all(work).await.into_iter().try_for_each(|result| result.map(drop))
 }
 
 /// Makes a database file, or brings an older one to the schema of the installed version.
@@ -371,13 +378,13 @@ async fn stop_all(config: &Config, layout: &Layout, env: &Env) -> Result<()> {
     layout.vswitchd().stop(env).await?;
     let names = layout.databases(config);
     let servers: Vec<Daemon> = names.iter().map(|name| layout.server(name, config)).collect();
-    try_join_all(servers.iter().map(|server| server.stop(env))).await.map(drop)
+    all(servers.iter().map(|server| server.stop(env))).await
 }
 
 async fn stop_controllers(config: &Config, layout: &Layout, env: &Env) -> Result<()> {
     let workers = layout.workers(config);
     let controllers = workers.iter().filter(|daemon| daemon.name != "vswitchd");
-    try_join_all(controllers.map(|daemon| daemon.stop(env))).await.map(drop)
+    all(controllers.map(|daemon| daemon.stop(env))).await
 }
 
 #[cfg(test)]

@@ -92,8 +92,8 @@ impl Daemon {
             .envs(["OVS_LOGDIR", "OVN_LOGDIR"].map(|name| (name, &self.log_dir)))
             // Arenas per thread cost megabytes each.
             .env("MALLOC_ARENA_MAX", "1")
-            .stdin(std::process::Stdio::null())
-            .kill_on_drop(true);
+            // Not killed if the caller goes away: half a start would be a daemon without a pidfile.
+            .stdin(std::process::Stdio::null());
         let output = tokio::time::timeout(START_TIMEOUT, command.output()).await;
         let output = output.map_err(|_| Error::internal(format!("{} does not come up", self.name)))?;
         let output = output.context(format!("start {}", self.name))?;
