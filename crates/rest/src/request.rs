@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ferrostack_contracts::identity::Caller;
 use ferrostack_types::{Env, Error, Kind, Microversion, Result};
 use http::{HeaderMap, Method};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ pub struct Request {
     pub(crate) base: String,
     pub(crate) version: Option<Microversion>,
     pub(crate) params: Vec<(&'static str, String)>,
-    pub(crate) body: Option<Body>,
+    /// Behind a lock that is never taken twice: a body is not `Sync`, and handlers lend the request over awaits.
+    pub(crate) body: Mutex<Option<Body>>,
     pub(crate) body_limit: usize,
     pub(crate) access: Access,
     pub(crate) enforcer: Arc<Enforcer>,
@@ -102,13 +104,13 @@ impl Request {
 
     /// The whole body within the route's limit.
     pub async fn bytes(&mut self) -> Result<Bytes> {
-        let body = self.body.take().unwrap_or_default();
+        let body = self.body.get_mut().take().unwrap_or_default();
         crate::body::read(body, self.body_limit).await
     }
 
     /// The body as a stream of any length.
     pub fn take_stream(&mut self) -> Body {
-        self.body.take().unwrap_or_default()
+        self.body.get_mut().take().unwrap_or_default()
     }
 
     /// The body as JSON. 400 if it is none, 415 if it says that it is something else.

@@ -175,7 +175,7 @@ impl<S: Send + Sync + 'static> Api<S> {
             path,
             version,
             params,
-            body: Some(body),
+            body: parking_lot::Mutex::new(Some(body)),
             body_limit: route.body_limit.unwrap_or(self.spec.body_limit),
             access: route.access,
             enforcer: Arc::clone(&self.enforcer),

@@ -98,6 +98,10 @@ impl Check {
             Check::Rule(name) => {
                 depth < MAX_DEPTH && facts.rules.get(name).is_some_and(|check| check.holds(facts, depth + 1))
             }
+            // `domain_id:None`: what the caller does not have reads as Python's None.
+            Check::Attribute { of_caller, wanted: Template::Text(none) } if none == "None" => {
+                attribute(facts.caller, of_caller).is_none_or(|value| value == "None")
+            }
             Check::Attribute { of_caller, wanted } => {
                 let wanted = wanted.resolve(facts.target);
                 wanted.is_some() && attribute(facts.caller, of_caller) == wanted

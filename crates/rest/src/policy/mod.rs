@@ -152,8 +152,15 @@ impl Enforcer {
     pub fn enforce(&self, rule: &str, caller: &Caller, target: &Target) -> Result<()> {
         self.reload_if_changed();
         let rules = Arc::clone(&self.rules.read());
-        let refuse =
-            |why: String| Err(Error::forbidden(format!("Policy doesn't allow {rule} to be performed.")).context(why));
+        let refuse = |why: String| {
+            // Clients of Keystone know another text than those of the others.
+            let text = if self.service == "identity" {
+                format!("You are not authorized to perform the requested action: {rule}.")
+            } else {
+                format!("Policy doesn't allow {rule} to be performed.")
+            };
+            Err(Error::forbidden(text).context(why))
+        };
         let Some(check) = rules.checks.get(rule) else {
             return refuse(format!("rule {rule} is not defined for {}", self.service));
         };
@@ -198,7 +205,8 @@ fn scope_of(caller: &Caller) -> Option<ScopeType> {
         Scope::System => Some(ScopeType::System),
         Scope::Domain { .. } => Some(ScopeType::Domain),
         Scope::Project { .. } => Some(ScopeType::Project),
-        Scope::Unscoped => None,
+        // As in oslo.policy: without a project there is nothing to find in a rule that asks for one.
+        Scope::Unscoped => Some(ScopeType::Project),
     }
 }
 

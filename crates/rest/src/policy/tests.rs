@@ -57,6 +57,8 @@ fn decides_as_oslo_does() {
         ("field:port:target.enabled=~^Tr", true, true, true),
         ("not field:port:target.enabled=~^network:", true, true, true),
         ("is_admin:True", false, false, false),
+        ("domain_id:None", true, true, true),
+        ("not project_id:None", true, true, false),
         ("user_id:u and not (role:member or role:admin)", false, false, true),
     ] {
         assert_eq!(holds(rule, &member, &target), by_member, "member: {rule}");
