@@ -1,7 +1,14 @@
 //! The Nova API: what comes in as text and goes out as JSON. No SQL and no rules here.
 
+pub(crate) mod aggregates;
+pub(crate) mod extensions;
 pub(crate) mod flavors;
+pub(crate) mod groups;
+pub(crate) mod hosts;
+pub(crate) mod keypairs;
+pub(crate) mod quotas;
 pub(crate) mod servers;
+pub(crate) mod usage;
 pub(crate) mod versions;
 
 use ferrostack_rest::{PagingRules, Query};

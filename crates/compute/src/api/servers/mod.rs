@@ -1,9 +1,15 @@
 //! `/servers`
 
+pub(crate) mod action;
+pub(crate) mod addresses;
 pub(crate) mod body;
+pub(crate) mod console;
 pub(crate) mod create;
+pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod metadata;
 pub(crate) mod show;
+pub(crate) mod tags;
 pub(crate) mod view;
 
 use crate::Compute;
