@@ -1,5 +1,7 @@
 //! What must become true in the end: OVN has what SQL says, and SQL has what OVN says.
 
+pub(crate) use objects::known_hosts;
+
 mod objects;
 mod ovn_reconcile;
 mod ovn_sync;

@@ -17,10 +17,6 @@ use ferrostack_types::{Error, Kind, Result, Timestamp};
 pub(crate) struct Expected(pub(crate) Option<i64>);
 
 impl Expected {
-    /// Nothing is demanded.
-    #[cfg(test)]
-    pub(crate) const ANY: Expected = Expected(None);
-
     /// 412 unless the row has the revision that the caller saw.
     pub(crate) fn check(self, standard: &Standard) -> Result<()> {
         match self.0 {

@@ -124,8 +124,14 @@ fn insert_with_mac(tx: &mut Tx<'_>, cx: &WriteCx, row: &mut PortRow) -> Result<(
     if !row.mac.is_empty() {
         return port_insert_in_tx(tx, row);
     }
+    // An address pair without a MAC address means the port's own.
+    let own: Vec<usize> =
+        row.address_pairs.iter().enumerate().filter(|(_, p)| p.mac_address.is_empty()).map(|(i, _)| i).collect();
     for attempt in 0..MAC_ATTEMPTS {
         row.mac = address::random_mac(&cx.env);
+        for index in &own {
+            row.address_pairs[*index].mac_address.clone_from(&row.mac);
+        }
         match port_insert_in_tx(tx, row) {
             Err(error) if error.code() == Some("MacAddressInUse") && attempt + 1 < MAC_ATTEMPTS => {}
             other => return other,

@@ -31,8 +31,13 @@ pub(crate) const FLOATING_IP: Counted = counted!("floatingip", 50, "network_floa
 pub(crate) const GROUP: Counted = counted!("security_group", 10, "network_security_groups");
 pub(crate) const RULE: Counted = counted!("security_group_rule", 100, "network_security_group_rules");
 
+/// Limits of things that are not served here: clients set and show them with the others, and nothing uses them up.
+const NONE_SERVED: &str = "SELECT COUNT(*) FROM network_quotas WHERE project_id = ? AND 1 = 0";
+const SUBNET_POOL: Counted = Counted { name: "subnetpool", default: -1, count: NONE_SERVED };
+const RBAC_POLICY: Counted = Counted { name: "rbac_policy", default: 10, count: NONE_SERVED };
+
 /// All of them, as they are listed.
-pub(crate) const ALL: &[Counted] = &[NETWORK, SUBNET, PORT, ROUTER, FLOATING_IP, GROUP, RULE];
+pub(crate) const ALL: &[Counted] = &[NETWORK, SUBNET, SUBNET_POOL, PORT, ROUTER, FLOATING_IP, RBAC_POLICY, GROUP, RULE];
 
 /// Refuses unless `more` of a resource fit into the project's quota. What belongs to nobody is not counted.
 /// The count is of the rows themselves and made in the transaction that adds to them: it cannot drift.

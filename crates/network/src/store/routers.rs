@@ -89,11 +89,6 @@ pub(crate) fn interface_delete_in_tx(tx: &mut Tx<'_>, port: PortId) -> Result<()
     tx.execute("DELETE FROM network_router_interfaces WHERE port_id = ?", params![port]).map(drop)
 }
 
-/// The router whose interface the port is.
-pub(crate) fn router_of_interface(tx: &mut Tx<'_>, port: PortId) -> Result<Option<RouterId>> {
-    tx.query_opt("SELECT router_id FROM network_router_interfaces WHERE port_id = ?", params![port], |row| row.get(0))
-}
-
 /// The interfaces of routers.
 pub(crate) fn interfaces_of(tx: &mut Tx<'_>, routers: &[RouterId]) -> Result<HashMap<RouterId, Vec<Port>>> {
     let select = "SELECT router_id, port_id FROM network_router_interfaces";
