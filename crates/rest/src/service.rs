@@ -91,6 +91,9 @@ pub fn build<S: Send + Sync + 'static>(
     Ok(Arc::new(Api { spec, routes, paths, router, state, enforcer, kit }))
 }
 
+/// The decoded parameters of a path.
+type Params = Vec<(&'static str, String)>;
+
 struct Api<S> {
     spec: ServiceSpec,
     routes: Vec<Route<S>>,
@@ -196,12 +199,7 @@ impl<S: Send + Sync + 'static> Api<S> {
     }
 
     /// The route and the decoded parameters of its path.
-    fn route(
-        &self,
-        path: &str,
-        method: &Method,
-        version: Option<Microversion>,
-    ) -> Result<(&Route<S>, Vec<(&'static str, String)>)> {
+    fn route(&self, path: &str, method: &Method, version: Option<Microversion>) -> Result<(&Route<S>, Params)> {
         let missing = || Error::not_found("The resource could not be found.");
         let found = self.router.at(path).map_err(|_| missing())?;
         let here: Vec<&Route<S>> =

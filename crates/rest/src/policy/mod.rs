@@ -132,7 +132,7 @@ impl Enforcer {
     pub fn new(service: &'static str, defaults: &[&[RuleDefault]], file: Option<PathBuf>) -> Result<Arc<Enforcer>> {
         let defaults: Vec<RuleDefault> = defaults.iter().flat_map(|d| d.iter().copied()).collect();
         let scopes = defaults.iter().map(|rule| (rule.name, rule.scopes)).collect();
-        let modified = file.as_ref().and_then(|f| modified(f));
+        let modified = file.as_ref().and_then(modified);
         let rules = Arc::new(compile(&defaults, file.as_ref())?);
         let seen = Mutex::new(Seen { next_look: tokio::time::Instant::now() + LOOK_EVERY, modified });
         Ok(Arc::new(Enforcer { service, defaults, scopes, file, rules: RwLock::new(rules), seen }))
