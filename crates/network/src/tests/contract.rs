@@ -1,50 +1,14 @@
 //! What compute asks of networks.
 
+use super::{Fixture, caller, fixture};
+use crate::address;
 use crate::model::{NetworkRow, Standard, SubnetRow};
 use crate::rules::networks::network_create_in_tx;
 use crate::rules::subnets::subnet_create_in_tx;
-use crate::{Deps, MIGRATIONS, Network, NetworkConfig, NoWiring, address};
-use ferrostack_contracts::identity::{Caller, Scope};
 use ferrostack_contracts::network::{NicRequest, NicsRequest, Ports};
-use ferrostack_db::testing::TestDb;
-use ferrostack_jobs::{Jobs, JobsConfig};
-use ferrostack_types::ids::{DomainId, NetworkId, NodeId, ProjectId, ServerId, SubnetId, UserId};
-use ferrostack_types::{Env, Timestamp};
+use ferrostack_types::ids::{NetworkId, NodeId, ProjectId, ServerId, SubnetId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-struct Fixture {
-    network: Arc<Network>,
-    _db: TestDb,
-}
-
-fn caller(project: &str, roles: &[&str]) -> Caller {
-    Caller {
-        user_id: UserId::new("u"),
-        user_name: "u".into(),
-        user_domain_id: DomainId::new("default"),
-        user_domain_name: "Default".into(),
-        scope: Scope::Project {
-            id: ProjectId::new(project),
-            name: project.into(),
-            domain_id: DomainId::new("default"),
-            domain_name: "Default".into(),
-        },
-        roles: roles.iter().map(|r| (*r).to_owned()).collect(),
-        audit_ids: vec![],
-        expires_at: Timestamp::default(),
-        methods: vec![],
-        application_credential: None,
-    }
-}
-
-async fn fixture() -> Fixture {
-    let db = TestDb::new(&[ferrostack_jobs::MIGRATIONS, MIGRATIONS]).await;
-    let env = Env::system();
-    let jobs = Jobs::new(db.db.clone(), env.clone(), JobsConfig::new("test"));
-    let deps = Deps { db: db.db.clone(), env, jobs, wiring: Arc::new(NoWiring), config: NetworkConfig::default() };
-    Fixture { network: Network::new(deps).await.unwrap(), _db: db }
-}
 
 impl Fixture {
     async fn net(&self, project: &str, cidr: &str, shared: bool) -> NetworkId {
