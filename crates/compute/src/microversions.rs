@@ -57,14 +57,10 @@ pub(crate) const V2_37: Microversion = v(37);
 pub(crate) const V2_38: Microversion = v(38);
 /// The metadata of images is gone from the limits.
 pub(crate) const V2_39: Microversion = v(39);
-/// Usages are listed in pages.
-pub(crate) const V2_40: Microversion = v(40);
 /// Aggregates show their UUID.
 pub(crate) const V2_41: Microversion = v(41);
 /// Servers embed their flavor.
 pub(crate) const V2_47: Microversion = v(47);
-/// Quotas lose injected files of networks and gain nothing: server groups are shown.
-pub(crate) const V2_50: Microversion = v(50);
 /// Events of an action are for everybody, their tracebacks are not.
 pub(crate) const V2_51: Microversion = v(51);
 /// Tags can be given at creation.

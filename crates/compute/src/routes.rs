@@ -84,11 +84,7 @@ fn project_routes() -> Vec<Route<Compute>> {
         Route::get(QUOTAS, "os_compute_api:os-quota-sets:show", quotas::show),
         Route::put(QUOTAS, "os_compute_api:os-quota-sets:update", quotas::update),
         Route::delete(QUOTAS, "os_compute_api:os-quota-sets:delete", quotas::delete),
-        Route::get(
-            "/v2.1/os-quota-sets/{project_id}/detail",
-            "os_compute_api:os-quota-sets:detail",
-            quotas::detail,
-        ),
+        Route::get("/v2.1/os-quota-sets/{project_id}/detail", "os_compute_api:os-quota-sets:detail", quotas::detail),
         Route::get(
             "/v2.1/os-quota-sets/{project_id}/defaults",
             "os_compute_api:os-quota-sets:defaults",
@@ -131,12 +127,8 @@ fn host_routes() -> Vec<Route<Compute>> {
             "os_compute_api:os-hypervisors:list-detail",
             hosts::hypervisors_detail,
         ),
-        Route::get(
-            "/v2.1/os-hypervisors/statistics",
-            "os_compute_api:os-hypervisors:statistics",
-            hosts::statistics,
-        )
-        .until(before(V2_88)),
+        Route::get("/v2.1/os-hypervisors/statistics", "os_compute_api:os-hypervisors:statistics", hosts::statistics)
+            .until(before(V2_88)),
         Route::get(
             "/v2.1/os-hypervisors/{hypervisor_id}",
             "os_compute_api:os-hypervisors:show",

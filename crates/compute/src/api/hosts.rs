@@ -4,9 +4,9 @@ use super::query_number;
 use crate::Compute;
 use crate::microversions::*;
 use crate::model::Server;
+use crate::store::aggregates;
 use crate::store::nodes::{self, Node};
 use crate::store::servers::{ServerFilter, servers_where_in_tx};
-use crate::store::aggregates;
 use ferrostack_db::Tx;
 use ferrostack_rest::{Reply, Request, Schema, Target};
 use ferrostack_types::ids::NodeId;
@@ -100,12 +100,8 @@ pub(crate) async fn services(compute: Arc<Compute>, request: Request) -> Result<
     let wanted = |node: &&Node| {
         host.is_none_or(|host| host == node.name) && binary.is_none_or(|binary| binary == "nova-compute")
     };
-    let list: Vec<Value> = cloud
-        .nodes
-        .iter()
-        .filter(wanted)
-        .map(|node| service_view(&compute, &cloud, node, request.version()))
-        .collect();
+    let list: Vec<Value> =
+        cloud.nodes.iter().filter(wanted).map(|node| service_view(&compute, &cloud, node, request.version())).collect();
     Ok(Reply::ok(&json!({"services": list})))
 }
 
@@ -143,15 +139,19 @@ pub(crate) async fn service_update(compute: Arc<Compute>, mut request: Request) 
     let id = request.param("service_id").to_owned();
     let disabled = status.map(|status| status == "disabled");
     let shown = id.clone();
-    let node = administer(&compute, move |node| node.service_id.to_string() == id, move |node| {
-        if let Some(disabled) = disabled {
-            node.disabled = disabled;
-            node.disabled_reason = reason.clone();
-        }
-        if let Some(forced) = forced {
-            node.forced_down = forced;
-        }
-    })
+    let node = administer(
+        &compute,
+        move |node| node.service_id.to_string() == id,
+        move |node| {
+            if let Some(disabled) = disabled {
+                node.disabled = disabled;
+                node.disabled_reason = reason.clone();
+            }
+            if let Some(forced) = forced {
+                node.forced_down = forced;
+            }
+        },
+    )
     .await?;
     let node = node.ok_or_else(|| Error::not_found(format!("Service {shown} could not be found.")))?;
     let cloud = Cloud::read(&compute).await?;
@@ -173,17 +173,21 @@ async fn service_update_old(compute: Arc<Compute>, request: Request, body: Value
     }
     let (wanted, did, kept) = (host.clone(), verb.clone(), reason.clone());
     let right = body["binary"] == "nova-compute";
-    let node = administer(&compute, move |node| right && node.name == wanted, move |node| match did.as_str() {
-        "force-down" => node.forced_down = forced,
-        "enable" => {
-            node.disabled = false;
-            node.disabled_reason = None;
-        }
-        _ => {
-            node.disabled = true;
-            node.disabled_reason = kept.clone();
-        }
-    })
+    let node = administer(
+        &compute,
+        move |node| right && node.name == wanted,
+        move |node| match did.as_str() {
+            "force-down" => node.forced_down = forced,
+            "enable" => {
+                node.disabled = false;
+                node.disabled_reason = None;
+            }
+            _ => {
+                node.disabled = true;
+                node.disabled_reason = kept.clone();
+            }
+        },
+    )
     .await?;
     let missing = || Error::not_found(format!("Host '{host}' is not mapped to any cell"));
     let node = node.ok_or_else(missing)?;
@@ -292,7 +296,12 @@ impl Hypervisors {
     }
 
     fn servers_view(&self, node: &Node) -> Value {
-        json!(self.of(node).iter().map(|s| json!({"name": s.instance_name(), "uuid": s.id.to_string()})).collect::<Vec<_>>())
+        json!(
+            self.of(node)
+                .iter()
+                .map(|s| json!({"name": s.instance_name(), "uuid": s.id.to_string()}))
+                .collect::<Vec<_>>()
+        )
     }
 
     fn whole(&self, compute: &Compute, node: &Node, version: Microversion) -> Value {
@@ -359,7 +368,8 @@ async fn hypervisor_list(compute: Arc<Compute>, request: Request, whole: bool) -
     let (version, query) = (request.version(), &request.query);
     let all = Hypervisors::read(&compute).await?;
     let pattern = query.get("hypervisor_hostname_pattern").filter(|_| version >= V2_53);
-    let with_servers = version >= V2_53 && query.get("with_servers").is_some_and(|v| super::truth(&json!(v)) == Some(true));
+    let with_servers =
+        version >= V2_53 && query.get("with_servers").is_some_and(|v| super::truth(&json!(v)) == Some(true));
     let mut found: Vec<&Node> =
         all.cloud.nodes.iter().filter(|node| pattern.is_none_or(|pattern| node.name.contains(pattern))).collect();
     if pattern.is_some() && found.is_empty() {
@@ -384,8 +394,7 @@ async fn hypervisor_list(compute: Arc<Compute>, request: Request, whole: bool) -
     let list: Vec<Value> = found
         .iter()
         .map(|node| {
-            let mut view =
-                if whole { all.whole(&compute, node, version) } else { all.brief(&compute, node, version) };
+            let mut view = if whole { all.whole(&compute, node, version) } else { all.brief(&compute, node, version) };
             if with_servers && (version >= V2_75 || !all.of(node).is_empty()) {
                 view["servers"] = all.servers_view(node);
             }
@@ -486,7 +495,16 @@ pub(crate) async fn statistics(compute: Arc<Compute>, request: Request) -> Resul
 
 fn numbers_keys() -> [&'static str; 11] {
     [
-        "vcpus", "memory_mb", "local_gb", "vcpus_used", "memory_mb_used", "local_gb_used", "free_ram_mb",
-        "free_disk_gb", "current_workload", "running_vms", "disk_available_least",
+        "vcpus",
+        "memory_mb",
+        "local_gb",
+        "vcpus_used",
+        "memory_mb_used",
+        "local_gb_used",
+        "free_ram_mb",
+        "free_disk_gb",
+        "current_workload",
+        "running_vms",
+        "disk_available_least",
     ]
 }

@@ -59,9 +59,8 @@ pub(crate) async fn list(compute: Arc<Compute>, request: Request) -> Result<Repl
     let paged = request.version() >= V2_35;
     let page = if paged { request.query.page(&plain_paging(compute.config.max_limit))? } else { Default::default() };
     let (limit, marker) = (page.limit, page.marker);
-    let read = move |tx: &mut Tx<'_>| {
-        keypairs::keypair_list_in_tx(tx, &user, marker.as_deref(), limit.map(|limit| limit + 1))
-    };
+    let read =
+        move |tx: &mut Tx<'_>| keypairs::keypair_list_in_tx(tx, &user, marker.as_deref(), limit.map(|limit| limit + 1));
     let mut pairs = compute.db.read("keypair_list", read).await?;
     let more = limit.is_some_and(|limit| pairs.len() > limit);
     pairs.truncate(limit.unwrap_or(usize::MAX));

@@ -151,8 +151,7 @@ pub(crate) async fn detail(compute: Arc<Compute>, request: Request) -> Result<Re
 pub(crate) async fn defaults(compute: Arc<Compute>, request: Request) -> Result<Reply> {
     let project = project(&request);
     request.authorize(&Target::project(&project))?;
-    let set =
-        view(request.version(), Some(project.as_str()), |_, value| json!(value), &compute.config.quotas);
+    let set = view(request.version(), Some(project.as_str()), |_, value| json!(value), &compute.config.quotas);
     Ok(Reply::ok(&json!({"quota_set": set})))
 }
 

@@ -21,8 +21,9 @@ fn period(compute: &Compute, request: &Request) -> Result<Period> {
     let now = compute.env.now();
     let time = |key: &str, default: Timestamp| match request.query.get(key).filter(|text| !text.is_empty()) {
         None => Ok(default),
-        Some(text) => Timestamp::parse(text)
-            .ok_or_else(|| Error::invalid(format!("Datetime is in invalid format: {text}"))),
+        Some(text) => {
+            Timestamp::parse(text).ok_or_else(|| Error::invalid(format!("Datetime is in invalid format: {text}")))
+        }
     };
     let stop = time("end", now)?;
     let start = time("start", stop - Duration::from_secs(28 * 86_400))?;

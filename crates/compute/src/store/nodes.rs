@@ -21,7 +21,6 @@ pub(crate) struct Node {
     pub(crate) disabled_reason: Option<String>,
     pub(crate) forced_down: bool,
     pub(crate) heartbeat_at: Timestamp,
-    pub(crate) updated_at: Timestamp,
 }
 
 impl Node {
@@ -31,8 +30,8 @@ impl Node {
     }
 }
 
-const SELECT: &str = "SELECT id, number, service_id, name, info, disabled, disabled_reason, forced_down, heartbeat_at,
-    updated_at FROM compute_nodes";
+const SELECT: &str = "SELECT id, number, service_id, name, info, disabled, disabled_reason, forced_down, heartbeat_at
+    FROM compute_nodes";
 
 fn read(row: &Row<'_>) -> Result<Node> {
     Ok(Node {
@@ -45,7 +44,6 @@ fn read(row: &Row<'_>) -> Result<Node> {
         disabled_reason: row.get(6)?,
         forced_down: row.get(7)?,
         heartbeat_at: row.get(8)?,
-        updated_at: row.get(9)?,
     })
 }
 

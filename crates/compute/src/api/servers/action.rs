@@ -27,28 +27,51 @@ static BODY: LazyLock<Schema> = LazyLock::new(|| {
     let lock = json!({"type": ["object", "null"], "additionalProperties": false, "properties": {
         "locked_reason": {"type": "string", "minLength": 1, "maxLength": 255}}});
     Schema::new(json!({"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
-        "properties": {
-            "os-start": nothing, "os-stop": nothing, "pause": nothing, "unpause": nothing, "unlock": nothing,
-            "forceDelete": nothing, "lock": lock,
-            "reboot": {"type": "object", "required": ["type"], "additionalProperties": false, "properties": {
-                "type": {"type": "string", "enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]}}},
-            "os-resetState": {"type": "object", "required": ["state"], "additionalProperties": false, "properties": {
-                "state": {"type": "string", "enum": ["active", "error"]}}},
-            "os-getConsoleOutput": {"type": "object", "additionalProperties": false, "properties": {
-                "length": {"type": ["integer", "string", "null"], "pattern": "^-?[0-9]+$", "minimum": -1}}},
-            "os-getVNCConsole": console(json!(["novnc", "xvpvnc"])),
-            "os-getSerialConsole": console(json!(["serial"])),
-            "os-getSPICEConsole": console(json!(["spice-html5"])),
-            "os-getRDPConsole": console(json!(["rdp-html5"])),
-        }}))
+    "properties": {
+        "os-start": nothing, "os-stop": nothing, "pause": nothing, "unpause": nothing, "unlock": nothing,
+        "forceDelete": nothing, "lock": lock,
+        "reboot": {"type": "object", "required": ["type"], "additionalProperties": false, "properties": {
+            "type": {"type": "string", "enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]}}},
+        "os-resetState": {"type": "object", "required": ["state"], "additionalProperties": false, "properties": {
+            "state": {"type": "string", "enum": ["active", "error"]}}},
+        "os-getConsoleOutput": {"type": "object", "additionalProperties": false, "properties": {
+            "length": {"type": ["integer", "string", "null"], "pattern": "^-?[0-9]+$", "minimum": -1}}},
+        "os-getVNCConsole": console(json!(["novnc", "xvpvnc"])),
+        "os-getSerialConsole": console(json!(["serial"])),
+        "os-getSPICEConsole": console(json!(["spice-html5"])),
+        "os-getRDPConsole": console(json!(["rdp-html5"])),
+    }}))
 });
 
 /// What Nova can do and this deployment cannot, with the rule that Nova asks for.
 const NOT_SERVED: &[&str] = &[
-    "rebuild", "resize", "confirmResize", "revertResize", "createImage", "createBackup", "migrate", "os-migrateLive",
-    "evacuate", "suspend", "resume", "shelve", "shelveOffload", "unshelve", "rescue", "unrescue", "restore",
-    "changePassword", "addFixedIp", "removeFixedIp", "addFloatingIp", "removeFloatingIp", "addSecurityGroup",
-    "removeSecurityGroup", "resetNetwork", "injectNetworkInfo", "trigger_crash_dump",
+    "rebuild",
+    "resize",
+    "confirmResize",
+    "revertResize",
+    "createImage",
+    "createBackup",
+    "migrate",
+    "os-migrateLive",
+    "evacuate",
+    "suspend",
+    "resume",
+    "shelve",
+    "shelveOffload",
+    "unshelve",
+    "rescue",
+    "unrescue",
+    "restore",
+    "changePassword",
+    "addFixedIp",
+    "removeFixedIp",
+    "addFloatingIp",
+    "removeFloatingIp",
+    "addSecurityGroup",
+    "removeSecurityGroup",
+    "resetNetwork",
+    "injectNetworkInfo",
+    "trigger_crash_dump",
 ];
 
 /// Since when an action is known, until when.

@@ -168,6 +168,7 @@ pub(crate) fn read(body: &Value, version: Microversion, generated_password: Stri
         Value::String(text) => text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),
         other => other.to_string(),
     };
+    check_hostname(server, version)?;
     let (zone, mut host, forced_host) = zone(server)?;
     let named = text(server, "host").or_else(|| text(server, "hypervisor_hostname"));
     if named.is_some() && host.is_some() {
@@ -200,6 +201,16 @@ pub(crate) fn read(body: &Value, version: Microversion, generated_password: Stri
     };
     let return_reservation_id = server.get("return_reservation_id").and_then(truth).unwrap_or(false);
     Ok(Asked { order, return_reservation_id, forced_host, requested_host })
+}
+
+/// Before 2.94 a host name has one label.
+pub(crate) fn check_hostname(server: &Value, version: Microversion) -> Result<()> {
+    match server.get("hostname").and_then(Value::as_str) {
+        Some(name) if version < V2_94 && (name.contains('.') || name.len() > 63) => Err(Error::invalid(format!(
+            "Invalid input for field/attribute hostname. Value: {name}. '{name}' is not a host name of one label"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Before 2.19 the name was the description.

@@ -102,7 +102,10 @@ pub(crate) async fn list(compute: Arc<Compute>, request: Request) -> Result<Repl
     let more = found.len() > limit;
     found.truncate(limit);
     let mut body = json!({"instanceActions": found.iter().map(|action| view(&request, action)).collect::<Vec<_>>()});
-    if paged && more && let Some(last) = found.last() {
+    if paged
+        && more
+        && let Some(last) = found.last()
+    {
         body["links"] = json!([{"rel": "next", "href": request.next_url(&last.request_id)}]);
     }
     Ok(Reply::ok(&body))
@@ -114,12 +117,11 @@ pub(crate) async fn show(compute: Arc<Compute>, request: Request) -> Result<Repl
     let (id, wanted) = (server.id, request.param("request_id").to_owned());
     let shown = wanted.clone();
     let found = compute.db.read("action_fetch", move |tx| actions::action_fetch_in_tx(tx, id, &wanted)).await?;
-    let action = found.ok_or_else(|| {
-        Error::not_found(format!("Action for request_id {shown} on instance {id} not found"))
-    })?;
+    let action =
+        found.ok_or_else(|| Error::not_found(format!("Action for request_id {shown} on instance {id} not found")))?;
     let mut whole = view(&request, &action);
-    let events = request.version() >= V2_51
-        || request.allowed("os_compute_api:os-instance-actions:events", &target(&server));
+    let events =
+        request.version() >= V2_51 || request.allowed("os_compute_api:os-instance-actions:events", &target(&server));
     if events {
         let list: Vec<Value> = action.event.iter().map(|e| event(&request, &server, e)).collect();
         whole["events"] = Value::Array(list);

@@ -1,6 +1,6 @@
 //! `GET`, `PUT`, `DELETE /servers/{server_id}`
 
-use super::body::{UPDATE, truncate};
+use super::body::{UPDATE, check_hostname, truncate};
 use super::view::{Extras, add_single, detail};
 use super::{new_action, refuse_locked, resolve};
 use crate::Compute;
@@ -42,6 +42,7 @@ pub(crate) async fn delete(compute: Arc<Compute>, request: Request) -> Result<Re
 pub(crate) async fn update(compute: Arc<Compute>, mut request: Request) -> Result<Reply> {
     let body = request.json().await?;
     UPDATE.check(&body, Some(request.version()))?;
+    check_hostname(&body["server"], request.version())?;
     let server = resolve(&compute, &request).await?;
     let (id, now, asked, service) = (server.id, compute.env.now(), body["server"].clone(), Arc::clone(&compute));
     let work = move |tx: &mut Tx<'_>| {

@@ -1,0 +1,214 @@
+//! The process is killed at every point of the workflows; whatever happens, the laws hold in the end.
+
+use super::{World, drive};
+use crate::api::servers::body;
+use crate::microversions::RANGE;
+use crate::model::VmState;
+use crate::store::servers::{ServerFilter, server_fetch_in_tx, servers_where_in_tx};
+use crate::{Compute, Config};
+use async_trait::async_trait;
+use ferrostack_contracts::identity::TokenVerifier;
+use ferrostack_contracts::network::Ports;
+use ferrostack_contracts::node::GuestError;
+use ferrostack_contracts::placement::Placement;
+use ferrostack_db::Db;
+use ferrostack_jobs::testing::{Scenario, crash_everywhere, repeat_everywhere};
+use ferrostack_jobs::{Jobs, JobsConfig};
+use ferrostack_types::ids::{ImageId, WorkflowId};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct CrashWorld {
+    world: World,
+    image: ImageId,
+    compute: Mutex<Option<Arc<Compute>>>,
+}
+
+impl CrashWorld {
+    fn compute(&self) -> Arc<Compute> {
+        self.compute.lock().clone().expect("a process is there")
+    }
+}
+
+/// What happens to the servers.
+#[derive(Clone, Copy, PartialEq)]
+enum Story {
+    /// Built.
+    Build,
+    /// Built on the second host, as the first cannot.
+    Retry,
+    /// No host can.
+    Fail,
+    /// Built, then deleted.
+    Delete,
+    /// Deleted while they are built.
+    DeleteEarly,
+}
+
+struct Servers(Story);
+
+const SERVERS: usize = 2;
+
+async fn world_of(story: Story) -> CrashWorld {
+    let world = World::new().await;
+    let image = world.images.add(&world.env, |_| {});
+    let hosts: Vec<_> = (0..2).map(|index| world.nodes.add(&format!("host-{index}"), 8)).collect();
+    let broken = GuestError { public: "broken".into(), internal: "broken".into(), elsewhere: true };
+    if story == Story::Fail {
+        world.nodes.fail_all_starts(Some(broken.clone()));
+    }
+    if story == Story::Retry {
+        world.nodes.fail_starts(hosts[0], Some(broken));
+    }
+    CrashWorld { world, image, compute: Mutex::new(None) }
+}
+
+async fn live(world: &CrashWorld) -> Vec<crate::model::Server> {
+    let mut filter = ServerFilter::default();
+    filter.plain("deleted_at IS NULL");
+    world.world.db.db.read("live", move |tx| servers_where_in_tx(tx, &filter)).await.unwrap()
+}
+
+async fn delete_all(world: &CrashWorld, compute: &Arc<Compute>) {
+    for server in live(world).await {
+        let (service, workflow) = (Arc::clone(compute), WorkflowId::from_uuid(world.world.env.uuid()));
+        let now = world.world.env.now();
+        let work = move |tx: &mut ferrostack_db::Tx<'_>| match server_fetch_in_tx(tx, server.id)? {
+            Some(server) => service.server_delete_in_tx(tx, &server, None, workflow, now),
+            None => Ok(()),
+        };
+        world.world.db.db.write("delete", work).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Scenario for Servers {
+    type World = CrashWorld;
+
+    async fn world(&self) -> CrashWorld {
+        world_of(self.0).await
+    }
+
+    fn db<'a>(&self, world: &'a CrashWorld) -> &'a Db {
+        &world.world.db.db
+    }
+
+    async fn process(&self, world: &CrashWorld, config: JobsConfig) -> Jobs {
+        let repeat_after = Duration::from_millis(100);
+        let config_of = Config { repeat_after, cpu_ratio: 1.0, ..Config::default() };
+        let (jobs, compute) = world.world.process(config, config_of).await;
+        *world.compute.lock() = Some(compute);
+        jobs
+    }
+
+    async fn begin(&self, world: &CrashWorld, _: &Jobs) {
+        let compute = world.compute();
+        world.world.nodes.pump(compute.as_ref()).await;
+        flavor(&world.world).await;
+        let body = json!({"server": {"name": "s", "flavorRef": "1", "imageRef": world.image.to_string(),
+            "networks": "auto", "max_count": SERVERS, "min_count": SERVERS}});
+        let order = body::read(&body, RANGE.max, "secret".to_owned()).unwrap().order;
+        let caller = super::fakes::Tokens.verify("member").await.unwrap();
+        compute.servers_create(&caller, "req-1", order).await.unwrap();
+        match self.0 {
+            Story::DeleteEarly => {
+                tokio::time::sleep(Duration::from_millis(8)).await;
+                delete_all(world, &compute).await;
+            }
+            Story::Delete => {
+                // The story goes on in `drive`, which sees when they are built.
+            }
+            _ => {}
+        }
+    }
+
+    async fn drive(&self, world: &CrashWorld, _: &Jobs) {
+        let compute = world.compute();
+        let story = async {
+            while self.0 == Story::Delete {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                let servers = live(world).await;
+                if servers.iter().any(|server| server.vm_state == VmState::Active) {
+                    delete_all(world, &compute).await;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::join!(story, drive(&world.world.nodes, compute.as_ref()));
+    }
+
+    async fn check(&self, world: &CrashWorld, how: &str) {
+        let compute = world.compute();
+        if self.0 == Story::Delete {
+            // Whoever was active at the end of the builds and before the story saw it is deleted now, undisturbed.
+            assert_eq!(compute.audit().await.unwrap(), [], "{how}");
+            return;
+        }
+        let servers = live(world).await;
+        let wanted = match self.0 {
+            Story::DeleteEarly => {
+                assert!(servers.is_empty(), "{how}: {servers:?}");
+                None
+            }
+            Story::Fail => Some(VmState::Error),
+            _ => Some(VmState::Active),
+        };
+        for server in &servers {
+            assert_eq!(Some(server.vm_state), wanted, "{how}: {server:?}");
+            assert_eq!(server.task_state, None, "{how}");
+        }
+        let there = if wanted == Some(VmState::Active) { SERVERS } else { 0 };
+        assert_eq!(world.world.nodes.count(), there, "{how}: guests");
+        assert_eq!(world.world.placement.holders().await.unwrap().len(), there, "{how}: allocations");
+        assert_eq!(world.world.ports.owners().await.unwrap().len(), there, "{how}: ports");
+        assert_eq!(compute.audit().await.unwrap(), [], "{how}");
+    }
+}
+
+async fn flavor(world: &World) {
+    use crate::model::{Flavor, FlavorCopy};
+    let copy = FlavorCopy {
+        id: "1".into(),
+        name: "tiny".into(),
+        vcpus: 1,
+        memory_mb: 512,
+        root_gb: 1,
+        ephemeral_gb: 0,
+        swap_mb: 0,
+        extra_specs: Default::default(),
+    };
+    let flavor = Flavor { copy, rxtx_factor: 1.0, is_public: true, disabled: false, description: None };
+    let now = world.env.now();
+    world.db.db.write("flavor", move |tx| crate::store::flavors::flavor_insert_in_tx(tx, &flavor, now)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn building_survives_a_crash_at_every_point() {
+    assert!(crash_everywhere(&Servers(Story::Build)).await >= 3 * 3);
+    repeat_everywhere(&Servers(Story::Build)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trying_another_host_survives_a_crash_at_every_point() {
+    crash_everywhere(&Servers(Story::Retry)).await;
+    repeat_everywhere(&Servers(Story::Retry)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_survives_a_crash_at_every_point() {
+    crash_everywhere(&Servers(Story::Fail)).await;
+    repeat_everywhere(&Servers(Story::Fail)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_survives_a_crash_at_every_point() {
+    crash_everywhere(&Servers(Story::Delete)).await;
+    repeat_everywhere(&Servers(Story::Delete)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_early_survives_a_crash() {
+    repeat_everywhere(&Servers(Story::DeleteEarly)).await;
+}
