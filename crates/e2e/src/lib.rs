@@ -46,7 +46,11 @@ impl Answer {
     pub fn expect(self, status: u16) -> Value {
         let text = String::from_utf8_lossy(&self.body);
         assert_eq!(self.status.as_u16(), status, "{text}");
-        if self.body.is_empty() { Value::Null } else { serde_json::from_slice(&self.body).unwrap_or(Value::String(text.into_owned())) }
+        if self.body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&self.body).unwrap_or(Value::String(text.into_owned()))
+        }
     }
 }
 
@@ -174,7 +178,8 @@ impl TestCloud {
         let user = json!({"user": {"name": name, "password": "a-password-1"}});
         let user = admin.post("/identity/v3/users", user).await.expect(201);
         let roles = admin.get(&format!("/identity/v3/roles?name={role}")).await.expect(200);
-        let (project, user, role) = (text(&project["project"], "id"), text(&user["user"], "id"), text(&roles["roles"][0], "id"));
+        let (project, user, role) =
+            (text(&project["project"], "id"), text(&user["user"], "id"), text(&roles["roles"][0], "id"));
         let grant = format!("/identity/v3/projects/{project}/users/{user}/roles/{role}");
         admin.send(Method::PUT, &grant, &[], Body::empty()).await.expect(204);
         self.login(name, "a-password-1", Some(name)).await
@@ -194,7 +199,10 @@ impl TestCloud {
         let image = json!({"name": "tiny", "disk_format": "raw", "container_format": "bare", "visibility": "public"});
         let image = text(&admin.post("/image/v2/images", image).await.expect(201), "id");
         let path = format!("/image/v2/images/{image}/file");
-        admin.send(Method::PUT, &path, &[("content-type", "application/octet-stream")], vec![7u8; 4096]).await.expect(204);
+        admin
+            .send(Method::PUT, &path, &[("content-type", "application/octet-stream")], vec![7u8; 4096])
+            .await
+            .expect(204);
         let network = owner.post("/network/v2.0/networks", json!({"network": {"name": "net"}})).await.expect(201);
         let network = text(&network["network"], "id");
         let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/24"}});
@@ -252,7 +260,10 @@ impl TestCloud {
         assert_eq!(ports["ports"], json!([]), "no port of a server is left");
         let providers = admin.get("/placement/resource_providers").await.expect(200);
         for provider in providers["resource_providers"].as_array().expect("a list") {
-            let usages = admin.get(&format!("/placement/resource_providers/{}/usages", text(provider, "uuid"))).await.expect(200);
+            let usages = admin
+                .get(&format!("/placement/resource_providers/{}/usages", text(provider, "uuid")))
+                .await
+                .expect(200);
             let used: BTreeSet<u64> =
                 usages["usages"].as_object().expect("usages").values().filter_map(Value::as_u64).collect();
             assert!(used.iter().all(|amount| *amount == 0), "no allocation is left: {usages}");

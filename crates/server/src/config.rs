@@ -161,8 +161,7 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).context(format!("read {}", file.display())),
         };
-        let mut table: toml::Table =
-            text.parse().map_err(|e| Error::invalid(format!("{}: {e}", file.display())))?;
+        let mut table: toml::Table = text.parse().map_err(|e| Error::invalid(format!("{}: {e}", file.display())))?;
         overlay(&mut table, std::env::vars());
         table.try_into().map_err(|e| Error::invalid(format!("configuration: {e}")))
     }
@@ -179,7 +178,9 @@ fn overlay(table: &mut toml::Table, variables: impl Iterator<Item = (String, Str
             continue;
         }
         let value = value.parse::<i64>().map(toml::Value::Integer).unwrap_or(toml::Value::String(value));
-        if let toml::Value::Table(section) = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new())) {
+        if let toml::Value::Table(section) =
+            table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()))
+        {
             section.insert(key, value);
         }
     }
@@ -193,9 +194,9 @@ pub fn default_home() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/ferrostack");
     }
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"))
-    });
+    let base = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
     base.unwrap_or_else(|| PathBuf::from(".")).join("ferrostack")
 }
 
@@ -206,7 +207,11 @@ mod tests {
     #[test]
     fn the_environment_goes_over_the_file_and_typos_are_refused() {
         let mut table: toml::Table = "[api]\nregion = \"a\"\n".parse().unwrap();
-        let vars = [("FERROSTACK_API_LISTEN", "127.0.0.1:7000"), ("FERROSTACK_COMPUTE_HYPERVISOR", "fake"), ("FERROSTACK_HOME", "/x")];
+        let vars = [
+            ("FERROSTACK_API_LISTEN", "127.0.0.1:7000"),
+            ("FERROSTACK_COMPUTE_HYPERVISOR", "fake"),
+            ("FERROSTACK_HOME", "/x"),
+        ];
         overlay(&mut table, vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         let config: Config = table.try_into().unwrap();
         assert_eq!(config.api.listen.port(), 7000);

@@ -56,8 +56,12 @@ impl Consoles {
             return Err(Error::internal("a node answered something else than a console"));
         };
         match address {
-            ConsoleAddress::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.context("connect to a console")?)),
-            ConsoleAddress::Tcp(host, port) => Ok(Box::new(TcpStream::connect((host, port)).await.context("connect to a console")?)),
+            ConsoleAddress::Unix(path) => {
+                Ok(Box::new(UnixStream::connect(path).await.context("connect to a console")?))
+            }
+            ConsoleAddress::Tcp(host, port) => {
+                Ok(Box::new(TcpStream::connect((host, port)).await.context("connect to a console")?))
+            }
         }
     }
 }

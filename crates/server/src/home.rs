@@ -25,10 +25,17 @@ impl Home {
         }
         std::fs::set_permissions(path, Permissions::from_mode(0o711)).context("protect the data directory")?;
         for secret in ["db", "keys", "images", "policy", "logs"] {
-            std::fs::set_permissions(path.join(secret), Permissions::from_mode(0o700)).context("protect a directory")?;
+            std::fs::set_permissions(path.join(secret), Permissions::from_mode(0o700))
+                .context("protect a directory")?;
         }
         let lock_path = path.join("lock");
-        let mut lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path).context("open the lock")?;
+        let mut lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .context("open the lock")?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Error::unavailable(format!("Another ferrostack process works on {}.", path.display())))?;
         lock.set_len(0).context("write the lock")?;

@@ -9,7 +9,6 @@ use ferrostack_rest::ServiceApi;
 use ferrostack_types::{Env, Result, ResultExt};
 use http::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
 
 /// At most so many open connections; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 8192;
@@ -85,7 +85,7 @@ fn axum_json(value: &serde_json::Value) -> Response {
 /// Listens until `stop` becomes true, then lets what is under way finish.
 pub async fn serve(listen: SocketAddr, router: Router, env: Env, mut stop: watch::Receiver<bool>) -> Result<()> {
     let listener = bind(listen).await?;
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -94,26 +94,46 @@ pub async fn serve(listen: SocketAddr, router: Router, env: Env, mut stop: watch
             accepted = accept(&listener, &slots) => accepted,
         };
         let Some((stream, slot)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_LIMIT)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let watched = graceful.watch(connection);
-        env.spawn("http-connection", async move {
-            // A connection's error is its client's affair: it went away or spoke nonsense.
-            if let Err(error) = watched.await {
-                tracing::debug!(%error, "connection ended");
-            }
+        let (router, stop) = (router.clone(), stop.clone());
+        let connection = connections.track_future(async move {
+            one_connection(stream, router, stop).await;
             drop(slot);
         });
+        env.spawn("http-connection", connection);
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_LIMIT, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(DRAIN_LIMIT, connections.wait()).await.is_err() {
         tracing::warn!("some requests did not finish in time");
     }
     Ok(())
+}
+
+/// Serves a connection to its end; at a stop, to the end of the request that is under way.
+async fn one_connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+    let service = TowerToHyperService::new(router);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // A connection's error is its client's affair: it went away or spoke nonsense.
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
 }
 
 /// Binds; an address that is not ours or taken is said plainly.
@@ -121,7 +141,10 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(listen).await.context(format!("listen on {listen}"))
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {

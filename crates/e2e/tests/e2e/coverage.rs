@@ -5,7 +5,9 @@ use ferrostack_rest::{Access, Body};
 use http::{Method, StatusCode};
 
 fn fill(path: &str) -> String {
-    let part = |segment: &str| if segment.starts_with('{') { "11111111-2222-4333-8444-555555555555".to_owned() } else { segment.to_owned() };
+    let part = |segment: &str| {
+        if segment.starts_with('{') { "11111111-2222-4333-8444-555555555555".to_owned() } else { segment.to_owned() }
+    };
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
@@ -43,7 +45,17 @@ async fn no_route_fails_on_nonsense() {
     let cloud = TestCloud::new().await;
     let admin = cloud.admin().await;
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-    let bodies = ["", "{", "null", "[]", "{\"a\": 1}", "\u{0}", deep.as_str(), "{\"server\": null}", "{\"port\": [], \"ports\": {}}"];
+    let bodies = [
+        "",
+        "{",
+        "null",
+        "[]",
+        "{\"a\": 1}",
+        "\u{0}",
+        deep.as_str(),
+        "{\"server\": null}",
+        "{\"port\": [], \"ports\": {}}",
+    ];
     for service in cloud.cloud().front().services() {
         for (method, path, _) in service.routes() {
             let path = format!("{}{}", service.spec().prefix, fill(path));

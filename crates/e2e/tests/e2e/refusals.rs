@@ -62,7 +62,8 @@ async fn an_image_that_lies_about_its_format_is_refused_and_leaves_nothing() {
     let image = json!({"name": "liar", "disk_format": "qcow2", "container_format": "bare"});
     let image = ferrostack_e2e::text(&member.post("/image/v2/images", image).await.expect(201), "id");
     let path = format!("/image/v2/images/{image}/file");
-    let answer = member.send(Method::PUT, &path, &[("content-type", "application/octet-stream")], vec![7u8; 8192]).await;
+    let answer =
+        member.send(Method::PUT, &path, &[("content-type", "application/octet-stream")], vec![7u8; 8192]).await;
     assert!([400, 415].contains(&answer.status.as_u16()), "{:?}", answer.body);
     let shown = member.get(&format!("/image/v2/images/{image}")).await.expect(200);
     assert_ne!(shown["status"], "active");

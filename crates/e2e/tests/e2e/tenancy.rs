@@ -40,7 +40,8 @@ async fn a_reader_reads_and_changes_nothing() {
     let ground = cloud.ground(&admin).await;
     reader.get("/compute/v2.1/servers").await.expect(200);
     reader.get("/network/v2.0/networks").await.expect(200);
-    let body = json!({"server": {"name": "s", "flavorRef": ground.flavor, "imageRef": ground.image, "networks": "none"}});
+    let body =
+        json!({"server": {"name": "s", "flavorRef": ground.flavor, "imageRef": ground.image, "networks": "none"}});
     reader.at("2.37").post("/compute/v2.1/servers", body).await.expect(403);
     reader.post("/network/v2.0/networks", json!({"network": {"name": "n"}})).await.expect(403);
     reader.post("/image/v2/images", json!({"name": "i"})).await.expect(403);

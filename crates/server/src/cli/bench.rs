@@ -160,7 +160,8 @@ impl Bench {
         let body = json!({"name": "bench", "disk_format": "raw", "container_format": "bare"});
         let image = id(&self.client.post("/image/v2/images", &body).await?);
         self.put_image(&image, 1).await?;
-        let network = id(&self.client.post("/network/v2.0/networks", &json!({"network": {"name": "bench"}})).await?["network"]);
+        let network =
+            id(&self.client.post("/network/v2.0/networks", &json!({"network": {"name": "bench"}})).await?["network"]);
         let body = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/16"}});
         self.client.post("/network/v2.0/subnets", &body).await?;
         Ok((flavor, image, network))
@@ -168,9 +169,14 @@ impl Bench {
 
     async fn ports(&self, network: &str) -> Result<()> {
         let body = json!({"port": {"network_id": network}});
-        let (rate, mut latencies) =
-            self.load(self.args.ports, |_| async { self.client.post("/network/v2.0/ports", &body).await.map(drop) }).await?;
-        println!("ports created: {rate:.0}/s, p50 {:.1} ms, p99 {:.1} ms", latencies.percentile(50), latencies.percentile(99));
+        let (rate, mut latencies) = self
+            .load(self.args.ports, |_| async { self.client.post("/network/v2.0/ports", &body).await.map(drop) })
+            .await?;
+        println!(
+            "ports created: {rate:.0}/s, p50 {:.1} ms, p99 {:.1} ms",
+            latencies.percentile(50),
+            latencies.percentile(99)
+        );
         Ok(())
     }
 
@@ -204,7 +210,8 @@ impl Bench {
         let mut size = 0;
         for _ in 0..30 {
             let before = self.env.instant();
-            let answer = self.client.send(Method::GET, "/compute/v2.1/servers/detail?limit=1000", &[], Body::empty()).await?;
+            let answer =
+                self.client.send(Method::GET, "/compute/v2.1/servers/detail?limit=1000", &[], Body::empty()).await?;
             latencies.0.push(before.elapsed().as_secs_f64() * 1000.0);
             size = answer.body.len();
         }
@@ -231,7 +238,10 @@ impl Bench {
         }
         let started = self.env.instant();
         let ids = &ids;
-        self.load(ids.len(), |index| async move { self.client.delete(&format!("/compute/v2.1/servers/{}", ids[index])).await }).await?;
+        self.load(ids.len(), |index| async move {
+            self.client.delete(&format!("/compute/v2.1/servers/{}", ids[index])).await
+        })
+        .await?;
         self.wait_for("", 0).await?;
         println!("servers deleted, accepted to gone: {:.0}/s", count as f64 / started.elapsed().as_secs_f64());
         Ok(())
@@ -280,7 +290,10 @@ impl Bench {
         let piece = Bytes::from(piece);
         let stream = stream::iter((0..mib).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
         let headers = [("content-type", "application/octet-stream")];
-        self.client.send(Method::PUT, &format!("/image/v2/images/{id}/file"), &headers, Body::from_stream(stream)).await?.json()?;
+        self.client
+            .send(Method::PUT, &format!("/image/v2/images/{id}/file"), &headers, Body::from_stream(stream))
+            .await?
+            .json()?;
         Ok(())
     }
 }

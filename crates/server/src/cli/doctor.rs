@@ -111,7 +111,9 @@ fn kvm(home: &Path) -> Finding {
     match std::fs::read_to_string(home.join("node/kvm-probe.json")) {
         Ok(text) if text.contains("\"works\":true") => Finding::Good("a probe guest has run with it".to_owned()),
         Ok(_) => Finding::Costs("/dev/kvm is there but a probe guest did not run: guests are emulated".to_owned()),
-        Err(_) => Finding::Costs("/dev/kvm is there; whether guests run with it is tried at the first `ferrostack up`".to_owned()),
+        Err(_) => Finding::Costs(
+            "/dev/kvm is there; whether guests run with it is tried at the first `ferrostack up`".to_owned(),
+        ),
     }
 }
 
@@ -121,7 +123,10 @@ fn ovn() -> Finding {
     if missing.is_empty() {
         Finding::Good("Open vSwitch and OVN are installed; they run in a directory of the cloud's own".to_owned())
     } else {
-        Finding::Missing(format!("{} not found; install openvswitch-switch, ovn-central and ovn-host", missing.join(", ")))
+        Finding::Missing(format!(
+            "{} not found; install openvswitch-switch, ovn-central and ovn-host",
+            missing.join(", ")
+        ))
     }
 }
 

@@ -127,7 +127,10 @@ impl Quickstart {
         let networks = "/network/v2.0/networks?name=demo-net";
         let network = match self.client.find(networks, "networks", "demo-net").await? {
             Some(network) => network,
-            None => self.client.post("/network/v2.0/networks", &json!({"network": {"name": "demo-net"}})).await?["network"].take(),
+            None => {
+                self.client.post("/network/v2.0/networks", &json!({"network": {"name": "demo-net"}})).await?["network"]
+                    .take()
+            }
         };
         let id = text(&network, "id")?.to_owned();
         let subnets = self.client.get(&format!("/network/v2.0/subnets?network_id={id}")).await?;
@@ -149,7 +152,8 @@ impl Quickstart {
         let router = match self.client.find(routers, "routers", "demo-router").await? {
             Some(router) => router,
             None => {
-                let body = json!({"router": {"name": "demo-router", "external_gateway_info": {"network_id": external}}});
+                let body =
+                    json!({"router": {"name": "demo-router", "external_gateway_info": {"network_id": external}}});
                 let router = self.client.post("/network/v2.0/routers", &body).await?["router"].take();
                 println!("router demo-router between demo-net and public");
                 router
@@ -175,12 +179,15 @@ impl Quickstart {
             }
         };
         let id = text(&group, "id")?.to_owned();
-        for rule in [json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}), json!({"protocol": "icmp"})] {
+        for rule in
+            [json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}), json!({"protocol": "icmp"})]
+        {
             let mut rule = rule;
             rule["security_group_id"] = json!(id);
             rule["direction"] = json!("ingress");
             rule["ethertype"] = json!("IPv4");
-            let made = self.client.post("/network/v2.0/security-group-rules", &json!({"security_group_rule": rule})).await;
+            let made =
+                self.client.post("/network/v2.0/security-group-rules", &json!({"security_group_rule": rule})).await;
             if let Err(error) = made
                 && error.kind() != Kind::Conflict
             {
@@ -214,7 +221,9 @@ impl Quickstart {
         if let Some(server) = self.client.find(&path, "servers", name).await? {
             if server["status"] == "ERROR" {
                 let fault = server["fault"]["message"].as_str().unwrap_or("no reason is given");
-                return Err(Error::conflict(format!("The server {name} is in ERROR: {fault}. Delete it and run this again.")));
+                return Err(Error::conflict(format!(
+                    "The server {name} is in ERROR: {fault}. Delete it and run this again."
+                )));
             }
             return Ok(text(&server, "id")?.to_owned());
         }
@@ -248,7 +257,10 @@ impl Quickstart {
 
     async fn floating_ip(&self, server: &str, external: &str) -> Result<String> {
         let ports = self.client.get(&format!("/network/v2.0/ports?device_id={server}")).await?;
-        let port = ports["ports"].as_array().and_then(|l| l.first()).ok_or_else(|| Error::internal("the server has no port"))?;
+        let port = ports["ports"]
+            .as_array()
+            .and_then(|l| l.first())
+            .ok_or_else(|| Error::internal("the server has no port"))?;
         let port = text(port, "id")?;
         let found = self.client.get(&format!("/network/v2.0/floatingips?port_id={port}")).await?;
         if let Some(floating) = found["floatingips"].as_array().and_then(|l| l.first()) {
@@ -261,7 +273,8 @@ impl Quickstart {
 
     /// Waits until something at port 22 greets as an ssh server does.
     async fn wait_ssh(&self, address: &str, limit: Duration) -> Result<()> {
-        let target: SocketAddr = format!("{address}:22").parse().map_err(|_| Error::internal("a floating IP is no address"))?;
+        let target: SocketAddr =
+            format!("{address}:22").parse().map_err(|_| Error::internal("a floating IP is no address"))?;
         let deadline = self.env.instant() + limit;
         while self.env.instant() < deadline {
             let greeting = async {
@@ -275,7 +288,10 @@ impl Quickstart {
             }
             self.env.sleep(Duration::from_millis(100)).await;
         }
-        Err(Error::new(Kind::Timeout, format!("Nothing answers as ssh at {address}; look at the server's console log.")))
+        Err(Error::new(
+            Kind::Timeout,
+            format!("Nothing answers as ssh at {address}; look at the server's console log."),
+        ))
     }
 
     /// Logs in for real and asks the guest who it is, if this machine has an ssh client.
@@ -299,7 +315,9 @@ impl Quickstart {
                 println!("logged in: {}", String::from_utf8_lossy(&output.stdout).trim().replace('\n', " | "));
                 Ok(())
             }
-            Ok(output) => Err(Error::internal(format!("the login failed: {}", String::from_utf8_lossy(&output.stderr).trim()))),
+            Ok(output) => {
+                Err(Error::internal(format!("the login failed: {}", String::from_utf8_lossy(&output.stderr).trim())))
+            }
         }
     }
 

@@ -30,7 +30,8 @@ pub struct ControlResponder(pub Arc<dyn NodeReports>);
 #[async_trait]
 impl Responder for ControlResponder {
     async fn respond(&self, from: &str, body: Bytes) -> Result<Bytes> {
-        let node = NodeId::parse(from).ok_or_else(|| Error::forbidden("Only nodes report.").context(format!("from {from}")))?;
+        let node = NodeId::parse(from)
+            .ok_or_else(|| Error::forbidden("Only nodes report.").context(format!("from {from}")))?;
         let report: NodeReport = decode(&body)?;
         encode(&self.0.report(node, report).await?)
     }
