@@ -1,6 +1,5 @@
 //! `network.ovn_reconcile`: brings all of the engine to what SQL says, whatever happened to it.
 
-use super::objects::{Wanted, objects};
 use crate::{NetworkConfig, Wiring};
 use async_trait::async_trait;
 use ferrostack_jobs::{Loop, LoopCx};
@@ -25,11 +24,7 @@ impl Loop for OvnReconcile {
     }
 
     async fn run(&self, cx: &LoopCx) -> Result<Value> {
-        // Before the rows: what comes into the engine after this is not in the rows and must not be deleted.
-        let seen = self.wiring.revisions();
-        let config = Arc::clone(&self.config);
-        let all = cx.db.read("ovn_reconcile", move |tx| objects(tx, &config, &Wanted::All)).await?;
-        let report = self.wiring.reconcile(&all, &seen).await?;
+        let report = super::reconcile_now(&cx.db, self.wiring.as_ref(), Arc::clone(&self.config)).await?;
         let skipped: Vec<String> = report.skipped.iter().map(ToString::to_string).collect();
         Ok(json!({
             "objects": report.objects, "put": report.put, "deleted": report.deleted,
