@@ -3,6 +3,7 @@
 use crate::Images;
 use crate::api::find;
 use crate::model::Status;
+use bytes::Bytes;
 use ferrostack_blobs::{ByteStream, Key};
 use ferrostack_rest::{Body, Reply, Request, StatusCode};
 use ferrostack_types::{Error, Kind, Result};
@@ -46,23 +47,30 @@ pub async fn upload(service: Arc<Images>, mut request: Request) -> Result<Reply>
 /// hands. Some time is spent on that, no memory and no disk.
 const DRAIN: Duration = Duration::from_secs(20);
 
-type Shared = Arc<tokio::sync::Mutex<ByteStream>>;
+/// A stream, until it has ended or failed: then there is nothing left of it.
+type Shared = Arc<tokio::sync::Mutex<Option<ByteStream>>>;
+
+async fn next(shared: &Shared) -> Option<Result<Bytes>> {
+    let mut stream = shared.lock().await;
+    let item = stream.as_mut()?.next().await;
+    if !matches!(item, Some(Ok(_))) {
+        *stream = None;
+    }
+    item
+}
 
 /// The stream for whoever stores it, and what is left of it for whoever comes after.
 fn shared(source: ByteStream) -> (ByteStream, Shared) {
-    let shared = Arc::new(tokio::sync::Mutex::new(source));
+    let shared: Shared = Arc::new(tokio::sync::Mutex::new(Some(source)));
     let reader = futures::stream::unfold(Arc::clone(&shared), |shared| async move {
-        let item = shared.lock().await.next().await?;
+        let item = next(&shared).await?;
         Some((item, shared))
     });
     (reader.boxed(), shared)
 }
 
 async fn drain(service: &Images, rest: Shared) {
-    let all = async {
-        let mut rest = rest.lock().await;
-        while let Some(Ok(_)) = rest.next().await {}
-    };
+    let all = async { while next(&rest).await.is_some() {} };
     tokio::select! {
         biased;
         () = all => {}

@@ -156,6 +156,7 @@ fn a_sparse_vmdk_must_not_lead_elsewhere_either() {
         let end = at + bytes[at..].iter().position(|b| *b == 0).unwrap();
         let rest = bytes[at + from.len()..end].to_vec();
         let new = [to.as_bytes(), &rest].concat();
+        bytes[at..end].fill(0);
         bytes[at..at + new.len()].copy_from_slice(&new);
         bytes
     };
@@ -199,10 +200,11 @@ fn headers_that_do_not_hold_together_are_refused() {
     differencing[0x4c] = 4;
     refused("vdi", &differencing, "parent");
     let mut vhdx = files.create("vhdx", "");
-    let at = vhdx.windows(16).position(|w| w == b"\x37\x67\xA1\xCA\x36\xFA\x43\x4D\xB3\xB6\x33\xF0\xAA\x44\xE7\x6B");
-    let value =
-        2 * MIB as usize + u32::from_le_bytes(vhdx[at.unwrap() + 16..at.unwrap() + 20].try_into().unwrap()) as usize;
-    vhdx[value + 4] |= 2;
+    let find = |bytes: &[u8], mark: &[u8]| bytes.windows(mark.len()).position(|w| w == mark).unwrap();
+    let metadata = find(&vhdx, b"metadata");
+    let entry = metadata + find(&vhdx[metadata..], b"\x37\x67\xA1\xCA\x36\xFA\x43\x4D");
+    let value = u32::from_le_bytes(vhdx[entry + 16..entry + 20].try_into().unwrap()) as usize;
+    vhdx[metadata + value + 4] |= 2;
     refused("vhdx", &vhdx, "parent");
 }
 
