@@ -10,6 +10,7 @@ use crate::store::is_immutable;
 use crate::store::projects::{ProjectFilter, project_delete, project_list};
 use crate::store::roles::{role_delete, role_list};
 use crate::store::users::{user_delete, user_list};
+use crate::tokens::revocation_mark;
 use ferrostack_db::{Tx, params};
 use ferrostack_rest::{Reply, Request, Schema, Target};
 use ferrostack_types::ids::DomainId;
@@ -69,7 +70,8 @@ pub(crate) async fn list(service: Arc<Identity>, request: Request) -> Result<Rep
 /// `GET /v3/domains/{domain_id}`
 pub(crate) async fn show(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("domain_id").to_owned();
-    let found = service.db.read("domain_show", move |tx| fetch(tx, &id)).await?;
+    let found =
+        service.db.read("domain_show", move |tx| fetch(tx, &id)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(found.id.as_str()))?;
     Ok(Reply::ok(&json!({"domain": view(&request, &found)})))
 }
@@ -98,11 +100,11 @@ pub(crate) async fn create(service: Arc<Identity>, mut request: Request) -> Resu
 pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Result<Reply> {
     let id = request.param("domain_id").to_owned();
     let wanted = id.clone();
-    service.db.read("domain_show", move |tx| fetch(tx, &wanted)).await?;
+    service.db.read("domain_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&id))?;
     let mut given = body::object(&mut request, "domain", &UPDATE).await?;
     body::same_id(&mut given, &id)?;
-    let (stamps, now) = (Arc::clone(&service.tokens.stamps), service.env.now());
+    let (stamps, env) = (Arc::clone(&service.tokens.stamps), service.env.clone());
     let domain = service
         .db
         .write("domain_update", move |tx| {
@@ -126,7 +128,7 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
             }
             if let Some(enabled) = take_bool(&mut given, "enabled") {
                 if domain.enabled && !enabled {
-                    domain.revoked_before = now.as_secs();
+                    domain.revoked_before = revocation_mark(&env);
                 }
                 domain.enabled = enabled;
             }
@@ -143,7 +145,7 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
 pub(crate) async fn delete(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("domain_id").to_owned();
     let wanted = id.clone();
-    service.db.read("domain_show", move |tx| fetch(tx, &wanted)).await?;
+    service.db.read("domain_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&id))?;
     let stamps = Arc::clone(&service.tokens.stamps);
     service

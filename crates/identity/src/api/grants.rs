@@ -73,7 +73,8 @@ async fn authorized(service: &Identity, request: &Request) -> Result<(Place, Rol
     let (target, role) = service
         .db
         .read("grant", move |tx| Ok((resolve_in_tx(tx, &asked)?, super::roles::fetch(tx, &role_id)?)))
-        .await?;
+        .await
+        .map_err(|e| super::unseen(request, e))?;
     let target = target
         .set("target.role.name", &role.name)
         .set_opt("target.role.domain_id", role.domain_id.as_ref().map(|d| d.as_str()));
@@ -196,7 +197,8 @@ pub(crate) async fn list(service: Arc<Identity>, request: Request) -> Result<Rep
             let ids: BTreeSet<RoleId> = assignment_list(tx, &filter)?.into_iter().map(|a| a.role_id).collect();
             Ok((target, role_list_by_ids(tx, &ids)?))
         })
-        .await?;
+        .await
+        .map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target)?;
     collection(&request, "roles", roles.iter().map(|r| super::roles::view(&request, r)).collect())
 }

@@ -60,7 +60,8 @@ pub(crate) async fn list(service: Arc<Identity>, request: Request) -> Result<Rep
 /// `GET /v3/groups/{group_id}`
 pub(crate) async fn show(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("group_id").to_owned();
-    let group = service.db.read("group_show", move |tx| fetch(tx, &id)).await?;
+    let group =
+        service.db.read("group_show", move |tx| fetch(tx, &id)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&group))?;
     Ok(Reply::ok(&json!({"group": view(&request, &group)})))
 }
@@ -92,7 +93,8 @@ pub(crate) async fn create(service: Arc<Identity>, mut request: Request) -> Resu
 pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Result<Reply> {
     let id = request.param("group_id").to_owned();
     let wanted = id.clone();
-    let before = service.db.read("group_show", move |tx| fetch(tx, &wanted)).await?;
+    let before =
+        service.db.read("group_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&before))?;
     let mut given = body::object(&mut request, "group", &UPDATE).await?;
     body::same_id(&mut given, &id)?;
@@ -121,7 +123,8 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
 /// `DELETE /v3/groups/{group_id}`
 pub(crate) async fn delete(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("group_id").to_owned();
-    let group = service.db.read("group_show", move |tx| fetch(tx, &id)).await?;
+    let group =
+        service.db.read("group_show", move |tx| fetch(tx, &id)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&group))?;
     let stamps = Arc::clone(&service.tokens.stamps);
     service

@@ -14,7 +14,8 @@ async fn authorized(service: &Identity, request: &Request) -> Result<(Group, Use
     let (group, user) = service
         .db
         .read("member", move |tx| Ok((super::groups::fetch(tx, &group)?, super::users::fetch(tx, &user)?)))
-        .await?;
+        .await
+        .map_err(|e| super::unseen(request, e))?;
     let target: Target = super::groups::target(&group)
         .set("target.user.domain_id", user.domain_id.as_str())
         .set("target.user.id", user.id.as_str());
@@ -32,7 +33,8 @@ pub(crate) async fn list(service: Arc<Identity>, request: Request) -> Result<Rep
             let users = user_list_of_group(tx, &group.id)?;
             Ok((group, users))
         })
-        .await?;
+        .await
+        .map_err(|e| super::unseen(&request, e))?;
     request.authorize(&super::groups::target(&group))?;
     let bound = scope_domain(&request);
     let items = users
@@ -53,7 +55,8 @@ pub(crate) async fn groups_of_user(service: Arc<Identity>, request: Request) -> 
             let groups = group_list(tx, None, name.as_deref(), Some(&user.id))?;
             Ok((user, groups))
         })
-        .await?;
+        .await
+        .map_err(|e| super::unseen(&request, e))?;
     request.authorize(&super::users::target(&user))?;
     let bound = scope_domain(&request);
     let items = groups

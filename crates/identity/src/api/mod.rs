@@ -21,9 +21,18 @@ pub(crate) mod versions;
 
 use crate::store::Map;
 use ferrostack_contracts::identity::Scope;
-use ferrostack_rest::{Query, Reply, Request};
-use ferrostack_types::Result;
+use ferrostack_rest::{Query, Reply, Request, Target};
+use ferrostack_types::{Error, Kind, Result};
 use serde_json::{Value, json};
+
+/// What a caller hears of something that is not there: those who may not see such things hear the same as of one that
+/// is there, so that nobody finds out which ids exist.
+pub(crate) fn unseen(request: &Request, missing: Error) -> Error {
+    if missing.kind() != Kind::NotFound {
+        return missing;
+    }
+    request.authorize(&Target::none()).err().unwrap_or(missing)
+}
 
 /// The URL of something below `/v3`.
 pub(crate) fn link(request: &Request, path: &str) -> String {

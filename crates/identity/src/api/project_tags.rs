@@ -21,7 +21,8 @@ static TAG: LazyLock<Schema> =
 
 async fn authorized(service: &Identity, request: &Request) -> Result<Project> {
     let id = request.param("project_id").to_owned();
-    let project = service.db.read("project_show", move |tx| fetch(tx, &id)).await?;
+    let project =
+        service.db.read("project_show", move |tx| fetch(tx, &id)).await.map_err(|e| super::unseen(request, e))?;
     request.authorize(&target(&project))?;
     Ok(project)
 }

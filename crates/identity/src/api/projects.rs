@@ -10,6 +10,7 @@ use crate::store::projects::{
     Project, ProjectFilter, project_delete, project_fetch, project_insert, project_list, project_parents,
     project_subtree, project_tags_replace, project_update,
 };
+use crate::tokens::revocation_mark;
 use ferrostack_db::Tx;
 use ferrostack_rest::{Query, Reply, Request, Schema, Target};
 use ferrostack_types::ids::{DomainId, ProjectId};
@@ -98,7 +99,11 @@ fn tag_filters_hold(query: &Query, tags: &[String]) -> bool {
 /// `GET /v3/users/{user_id}/projects`
 pub(crate) async fn list_of_user(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("user_id").to_owned();
-    let user = service.db.read("user_show", move |tx| super::users::fetch(tx, &id)).await?;
+    let user = service
+        .db
+        .read("user_show", move |tx| super::users::fetch(tx, &id))
+        .await
+        .map_err(|e| super::unseen(&request, e))?;
     request.authorize(&super::users::target(&user))?;
     let (name, domain, enabled) =
         (text(&request.query, "name"), text(&request.query, "domain_id"), flag(&request.query, "enabled"));
@@ -125,7 +130,8 @@ pub(crate) async fn show(service: Arc<Identity>, request: Request) -> Result<Rep
             let below = project_list(tx, &ProjectFilter { ids, ..ProjectFilter::default() })?;
             Ok((project, parents, below))
         })
-        .await?;
+        .await
+        .map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&project))?;
     let mut item = view(&request, &project);
     let whole = |p: &Project| json!({"project": view(&request, p)});
@@ -162,8 +168,11 @@ pub(crate) async fn create(service: Arc<Identity>, mut request: Request) -> Resu
     }
     let (domain, parent) = (take_text(&mut given, "domain_id"), take_text(&mut given, "parent_id"));
     let own = own_domain(&request);
-    let (domain_id, parent_id) =
-        service.db.read("project_place", move |tx| place(tx, domain.as_deref(), parent.as_deref(), &own)).await?;
+    let (domain_id, parent_id) = service
+        .db
+        .read("project_place", move |tx| place(tx, domain.as_deref(), parent.as_deref(), &own))
+        .await
+        .map_err(|e| super::unseen(&request, e))?;
     let project = Project {
         id: ProjectId::new(service.env.hex_id()),
         domain_id: DomainId::new(&domain_id),
@@ -239,7 +248,8 @@ fn check_parents(tx: &mut Tx<'_>, project: &Project) -> Result<()> {
 pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Result<Reply> {
     let id = request.param("project_id").to_owned();
     let wanted = id.clone();
-    let before = service.db.read("project_show", move |tx| fetch(tx, &wanted)).await?;
+    let before =
+        service.db.read("project_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&before))?;
     let mut given = body::object(&mut request, "project", &UPDATE).await?;
     body::same_id(&mut given, &id)?;
@@ -252,7 +262,7 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
     if take_bool(&mut given, "is_domain") == Some(true) {
         return Err(Error::invalid("Update of `is_domain` is not allowed."));
     }
-    let (stamps, now) = (Arc::clone(&service.tokens.stamps), service.env.now());
+    let (stamps, env) = (Arc::clone(&service.tokens.stamps), service.env.clone());
     let project = service
         .db
         .write("project_update", move |tx| {
@@ -273,7 +283,7 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
             if let Some(enabled) = take_bool(&mut given, "enabled") {
                 check_enabling(tx, &project, enabled)?;
                 if project.enabled && !enabled {
-                    project.revoked_before = now.as_secs();
+                    project.revoked_before = revocation_mark(&env);
                 }
                 project.enabled = enabled;
             }
@@ -312,7 +322,8 @@ fn check_enabling(tx: &mut Tx<'_>, project: &Project, enabled: bool) -> Result<(
 pub(crate) async fn delete(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("project_id").to_owned();
     let wanted = id.clone();
-    let before = service.db.read("project_show", move |tx| fetch(tx, &wanted)).await?;
+    let before =
+        service.db.read("project_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&before))?;
     let stamps = Arc::clone(&service.tokens.stamps);
     service

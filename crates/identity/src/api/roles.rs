@@ -78,7 +78,7 @@ pub(crate) async fn list(service: Arc<Identity>, request: Request) -> Result<Rep
 /// `GET /v3/roles/{role_id}`
 pub(crate) async fn show(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("role_id").to_owned();
-    let role = service.db.read("role_show", move |tx| fetch(tx, &id)).await?;
+    let role = service.db.read("role_show", move |tx| fetch(tx, &id)).await.map_err(|e| super::unseen(&request, e))?;
     authorize(&request, &role, "get")?;
     Ok(Reply::ok(&json!({"role": view(&request, &role)})))
 }
@@ -112,7 +112,8 @@ pub(crate) async fn create(service: Arc<Identity>, mut request: Request) -> Resu
 pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Result<Reply> {
     let id = request.param("role_id").to_owned();
     let wanted = id.clone();
-    let before = service.db.read("role_show", move |tx| fetch(tx, &wanted)).await?;
+    let before =
+        service.db.read("role_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     authorize(&request, &before, "update")?;
     let mut given = body::object(&mut request, "role", &UPDATE).await?;
     body::same_id(&mut given, &id)?;
@@ -152,7 +153,8 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
 pub(crate) async fn delete(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("role_id").to_owned();
     let wanted = id.clone();
-    let before = service.db.read("role_show", move |tx| fetch(tx, &wanted)).await?;
+    let before =
+        service.db.read("role_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     authorize(&request, &before, "delete")?;
     let stamps = Arc::clone(&service.tokens.stamps);
     service
@@ -185,7 +187,8 @@ pub(crate) async fn implied(service: Arc<Identity>, request: Request) -> Result<
             let implied = implied_list(tx, &prior.id)?;
             Ok((prior, implied))
         })
-        .await?;
+        .await
+        .map_err(|e| super::unseen(&request, e))?;
     request.authorize(&Target::none())?;
     let implies: Vec<Value> = implied.iter().map(|r| short_view(&request, r)).collect();
     Ok(Reply::ok(&json!({
@@ -204,6 +207,7 @@ async fn pair(service: &Identity, request: &Request) -> Result<(Role, Role, bool
             Ok((prior, implied, there))
         })
         .await
+        .map_err(|e| super::unseen(request, e))
 }
 
 fn pair_view(request: &Request, prior: &Role, implied: &Role) -> Value {

@@ -6,6 +6,7 @@ use crate::Identity;
 use crate::auth::UserRef;
 use crate::errors::not_found;
 use crate::store::users::{User, user_delete, user_fetch, user_insert, user_list, user_update};
+use crate::tokens::revocation_mark;
 use ferrostack_db::Tx;
 use ferrostack_rest::{Reply, Request, Schema, Target};
 use ferrostack_types::ids::{DomainId, ProjectId, UserId};
@@ -95,7 +96,7 @@ pub(crate) async fn list(service: Arc<Identity>, request: Request) -> Result<Rep
 /// `GET /v3/users/{user_id}`
 pub(crate) async fn show(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("user_id").to_owned();
-    let user = service.db.read("user_show", move |tx| fetch(tx, &id)).await?;
+    let user = service.db.read("user_show", move |tx| fetch(tx, &id)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&user))?;
     Ok(Reply::ok(&json!({"user": view(&request, &user)})))
 }
@@ -104,9 +105,9 @@ pub(crate) async fn show(service: Arc<Identity>, request: Request) -> Result<Rep
 pub(crate) async fn create(service: Arc<Identity>, mut request: Request) -> Result<Reply> {
     let mut given = body::object(&mut request, "user", &CREATE).await?;
     let domain = take_text(&mut given, "domain_id").unwrap_or_else(|| own_domain(&request));
+    request.authorize(&Target::none().set("target.user.domain_id", &domain))?;
     let wanted = domain.clone();
     service.db.read("domain_show", move |tx| super::domains::fetch(tx, &wanted)).await?;
-    request.authorize(&Target::none().set("target.user.domain_id", &domain))?;
     let password = take_text(&mut given, "password");
     let mut user = User {
         id: UserId::new(service.env.hex_id()),
@@ -138,7 +139,8 @@ pub(crate) async fn create(service: Arc<Identity>, mut request: Request) -> Resu
 pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Result<Reply> {
     let id = request.param("user_id").to_owned();
     let wanted = id.clone();
-    let before = service.db.read("user_show", move |tx| fetch(tx, &wanted)).await?;
+    let before =
+        service.db.read("user_show", move |tx| fetch(tx, &wanted)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&before))?;
     let mut given = body::object(&mut request, "user", &UPDATE).await?;
     body::same_id(&mut given, &id)?;
@@ -150,7 +152,7 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
         Some(Some(password)) => Some(service.passwords.hash(&Secret::new(password.as_str())).await?),
         _ => None,
     };
-    let (stamps, now, new_password) = (Arc::clone(&service.tokens.stamps), service.env.now(), password.is_some());
+    let (stamps, env, new_password) = (Arc::clone(&service.tokens.stamps), service.env.clone(), password.is_some());
     let user = service
         .db
         .write("user_update", move |tx| {
@@ -164,13 +166,13 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
             }
             if let Some(enabled) = take_bool(&mut given, "enabled") {
                 if user.enabled && !enabled {
-                    user.revoked_before = now.as_secs();
+                    user.revoked_before = revocation_mark(&env);
                 }
                 user.enabled = enabled;
             }
             if new_password {
                 user.password_hash.clone_from(&hash);
-                user.revoked_before = now.as_secs();
+                user.revoked_before = revocation_mark(&env);
             }
             merge_options(&mut user.options, take_object(&mut given, "options"));
             merge_extra(&mut user.extra, given);
@@ -185,7 +187,7 @@ pub(crate) async fn update(service: Arc<Identity>, mut request: Request) -> Resu
 /// `DELETE /v3/users/{user_id}`
 pub(crate) async fn delete(service: Arc<Identity>, request: Request) -> Result<Reply> {
     let id = request.param("user_id").to_owned();
-    let user = service.db.read("user_show", move |tx| fetch(tx, &id)).await?;
+    let user = service.db.read("user_show", move |tx| fetch(tx, &id)).await.map_err(|e| super::unseen(&request, e))?;
     request.authorize(&target(&user))?;
     let stamps = Arc::clone(&service.tokens.stamps);
     service
@@ -215,7 +217,7 @@ pub(crate) async fn change_password(service: Arc<Identity>, mut request: Request
         ));
     }
     let hash = service.passwords.hash(&password).await?;
-    let (stamps, now) = (Arc::clone(&service.tokens.stamps), service.env.now());
+    let (stamps, env) = (Arc::clone(&service.tokens.stamps), service.env.clone());
     service
         .db
         .write("user_password", move |tx| {
@@ -225,7 +227,7 @@ pub(crate) async fn change_password(service: Arc<Identity>, mut request: Request
                 return Err(crate::errors::unauthorized("the password was changed meanwhile"));
             }
             row.password_hash = Some(hash.clone());
-            row.revoked_before = now.as_secs();
+            row.revoked_before = revocation_mark(&env);
             user_update(tx, &row)?;
             stamps.touch(tx, row.id.as_str());
             Ok(())

@@ -18,6 +18,7 @@ impl Identity {
                 let (user, password) = request.password.as_ref().ok_or_else(|| unauthorized("no password"))?;
                 let user = self.check_password(user, password).await?;
                 proof.is_user(user.id.as_str())?;
+                proof.password_hash = user.password_hash;
             }
             "token" => {
                 let token = request.token.as_ref().ok_or_else(|| unauthorized("no token"))?;

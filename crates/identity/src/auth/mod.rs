@@ -13,6 +13,8 @@ pub(crate) use request::{AuthRequest, UserRef};
 
 use crate::Identity;
 use crate::errors::{forbidden_action, unauthorized};
+use crate::stamps::Stamp;
+use crate::store::app_credentials::app_credential_fetch;
 use crate::store::domains::{domain_fetch, domain_fetch_by_name};
 use crate::store::projects::{project_fetch, project_fetch_by_name};
 use crate::store::users::{User, user_fetch};
@@ -24,6 +26,7 @@ use ferrostack_types::{Error, Result, Timestamp};
 use request::{DomainRef, ProjectRef, ScopeRequest};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the methods proved.
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ pub(crate) struct Proof {
     parent_audit_id: Option<String>,
     /// Set if an application credential is behind it, directly or through a token.
     credential_id: Option<String>,
+    /// The hash that a password was checked against.
+    password_hash: Option<String>,
     /// The token that was used, if one was.
     token: Option<Arc<Caller>>,
 }
@@ -67,8 +72,7 @@ impl Identity {
         check_rescoping(&proof, request)?;
         let scope = self.wanted_scope(&user_id, request, &proof).await?;
         let now = self.env.now();
-        let stamp = self.tokens.stamps.read(&user_id, scope_id(&scope));
-        let subject = self.subject(&user_id, &scope, &proof, now).await?;
+        let (subject, stamp) = self.current_subject(&user_id, &scope, &proof, request).await?;
         check_mfa_rules(&subject.user, &proof)?;
         let mut expires_at = now.whole_seconds() + self.config.token_ttl;
         for end in [proof.expires_at, subject.credential.as_ref().and_then(|c| c.expires_at)].into_iter().flatten() {
@@ -83,6 +87,32 @@ impl Identity {
         })
     }
 
+    /// The subject, read after all proofs were checked, with nothing having changed while it was read: whoever changes
+    /// a password or ends a token is not overtaken by a login that was under way.
+    async fn current_subject(
+        &self,
+        user_id: &str,
+        scope: &PayloadScope,
+        proof: &Proof,
+        request: &AuthRequest,
+    ) -> Result<(Subject, Stamp)> {
+        const TRIES: usize = 10;
+        for _ in 0..TRIES {
+            let stamp = self.tokens.stamps.read(user_id, scope_id(scope));
+            let subject = self.subject(user_id, scope, proof, self.env.now()).await?;
+            if proof.password_hash.is_some() && proof.password_hash != subject.user.password_hash {
+                return Err(unauthorized("the password was changed meanwhile"));
+            }
+            if let (Some(_), Some(token)) = (&proof.token, &request.token) {
+                self.tokens.known(token.expose(), Duration::ZERO).await?;
+            }
+            if self.tokens.is_current(&stamp) {
+                return Ok((subject, stamp));
+            }
+        }
+        Err(Error::unavailable("Too many changes at the moment; try again."))
+    }
+
     async fn subject(&self, user: &str, scope: &PayloadScope, proof: &Proof, now: Timestamp) -> Result<Subject> {
         let (user, scope, credential) = (user.to_owned(), scope.clone(), proof.credential_id.clone());
         self.db.read("token_issue", move |tx| subject_in_tx(tx, &user, &scope, credential.as_deref(), now)).await
@@ -94,7 +124,7 @@ impl Identity {
             let id = id.clone();
             let project = self
                 .db
-                .read("token_scope", move |tx| Ok(crate::store::app_credentials::app_credential_fetch(tx, &id)?))
+                .read("token_scope", move |tx| app_credential_fetch(tx, &id))
                 .await?
                 .ok_or_else(|| unauthorized("the application credential is gone"))?
                 .project_id;

@@ -13,7 +13,8 @@
 //! credential being gone, disabled or marked (`revoked_before`); no role left in its scope.
 //!
 //! Times are whole seconds, so a token issued in the very second of such a mark could be older or newer than it. It
-//! counts as older; a new one is stamped with the second after the mark instead.
+//! counts as older; a new one is stamped with the second after the mark instead. And a mark lies a second ahead, so that
+//! it also covers a token that is issued from what was read just before the mark's commit.
 
 pub(crate) mod fernet;
 pub(crate) mod keys;
@@ -128,6 +129,11 @@ impl Tokens {
         Ok(known(&subject, &payload, issued_at, stamp))
     }
 
+    /// Whether nothing has changed since the counters were read.
+    pub(crate) fn is_current(&self, stamp: &Stamp) -> bool {
+        self.stamps.is_current(stamp)
+    }
+
     /// Seals a new token for a subject that was just read, and remembers it.
     pub(crate) fn issue(&self, issue: Issue) -> Result<(String, Arc<Known>)> {
         let Issue { subject, stamp, methods, expires_at, parent_audit_id } = issue;
@@ -155,13 +161,21 @@ impl Tokens {
 
     /// Makes the staged key the primary, as `keystone-manage fernet_rotate` does.
     pub(crate) fn rotate(&self, max_active: usize) -> Result<()> {
-        self.keys.rotate(max_active)
+        self.keys.rotate(max_active)?;
+        // A key that is gone opens nothing, remembered or not.
+        self.known.invalidate_all();
+        Ok(())
     }
 
     fn audit_id(&self) -> String {
         use base64::Engine as _;
         fernet::BASE64.encode(self.env.random::<16>())
     }
+}
+
+/// The mark that ends every token issued until now. To be taken inside the transaction that writes it.
+pub(crate) fn revocation_mark(env: &Env) -> i64 {
+    env.now().as_secs() + 1
 }
 
 /// What a token's scope is counted under.

@@ -17,7 +17,7 @@ use ferrostack_types::{Result, Timestamp};
 pub(crate) enum SubjectScope {
     Unscoped,
     Domain(Domain),
-    Project(Project, Domain),
+    Project(Box<Project>, Domain),
     System,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn subject_in_tx(
             }
             revoked_before = revoked_before.max(project.revoked_before).max(domain.revoked_before);
             let roles = user_roles_in_tx(tx, &user.id, RoleTarget::Project(&project))?;
-            (SubjectScope::Project(project, domain), roles)
+            (SubjectScope::Project(Box::new(project), domain), roles)
         }
     };
     let credential = match credential_id {

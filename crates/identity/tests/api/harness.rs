@@ -152,7 +152,7 @@ impl Cloud {
         let role = admin.role(role).await;
         admin.send("PUT", &format!("/v3/projects/{project}/users/{user}/roles/{role}"), None).await.expect(204);
         let answer = self.login_as(name, PASSWORD, Some(json!({"project": {"id": project}}))).await.expect(201);
-        Member { client: self.client(&answer.token()), user, project, name: name.to_owned() }
+        Member { client: self.client(&answer.token()), user, project }
     }
 }
 
@@ -160,7 +160,6 @@ pub struct Member<'a> {
     pub client: Client<'a>,
     pub user: String,
     pub project: String,
-    pub name: String,
 }
 
 #[derive(Clone)]

@@ -53,6 +53,43 @@ async fn a_member_sees_only_what_is_theirs() {
     alice.client.send("PUT", &grant, None).await.expect(403);
 }
 
+/// A19, A22: an id that does not exist looks like somebody else's; only who may see it all hears 404.
+#[tokio::test]
+async fn ids_cannot_be_guessed() {
+    let cloud = Cloud::new().await;
+    let (alice, bob) = (cloud.member("alice", "member").await, cloud.member("bob", "member").await);
+    let admin = cloud.admin().await;
+    let group = admin.create("group", json!({"name": "g"})).await;
+    let domain = admin.create("domain", json!({"name": "d"})).await;
+    let role = admin.role("member").await;
+    let grants = |user: &str, project: &str, role: &str| format!("/v3/projects/{project}/users/{user}/roles/{role}");
+    for (there, missing) in [
+        (format!("/v3/users/{}", bob.user), "/v3/users/none".to_owned()),
+        (format!("/v3/users/{}/projects", bob.user), "/v3/users/none/projects".to_owned()),
+        (format!("/v3/users/{}/groups", bob.user), "/v3/users/none/groups".to_owned()),
+        (format!("/v3/projects/{}", bob.project), "/v3/projects/none".to_owned()),
+        (format!("/v3/projects/{}/tags", bob.project), "/v3/projects/none/tags".to_owned()),
+        (format!("/v3/groups/{group}"), "/v3/groups/none".to_owned()),
+        (format!("/v3/groups/{group}/users"), "/v3/groups/none/users".to_owned()),
+        (format!("/v3/groups/{group}/users/{}", bob.user), "/v3/groups/none/users/none".to_owned()),
+        (format!("/v3/domains/{domain}"), "/v3/domains/none".to_owned()),
+        (format!("/v3/roles/{role}"), "/v3/roles/none".to_owned()),
+        (format!("/v3/roles/{role}/implies"), "/v3/roles/none/implies".to_owned()),
+        (format!("/v3/roles/{role}/implies/{role}"), "/v3/roles/none/implies/none".to_owned()),
+        (grants(&bob.user, &bob.project, &role), grants("none", "none", "none")),
+    ] {
+        let (a, b) = (alice.client.get(&there).await.expect(403), alice.client.get(&missing).await.expect(403));
+        assert_eq!(a.text, b.text, "{there}");
+        admin.get(&missing).await.expect(404);
+    }
+    for domain in [domain.as_str(), "none"] {
+        for kind in ["user", "group", "project"] {
+            let body = json!({kind: {"name": "x", "domain_id": domain}});
+            alice.client.send("POST", &format!("/v3/{kind}s"), Some(body)).await.expect(403);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_unscoped_token_is_good_for_its_owner() {
     let cloud = Cloud::new().await;
