@@ -32,6 +32,8 @@ pub struct Args {
 const FLAVORS: [(&str, u64, u64, u64); 4] =
     [("m1.nano", 1, 128, 1), ("m1.tiny", 1, 512, 1), ("m1.small", 1, 2048, 20), ("m1.medium", 2, 4096, 40)];
 const USER: &str = "cirros";
+/// How long after its first greeting a guest may take to have its keys.
+const LOGIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs it.
 pub async fn run(home: &Path, args: Args) -> Result<ExitCode> {
@@ -54,7 +56,8 @@ pub async fn run(home: &Path, args: Args) -> Result<ExitCode> {
     let address = tour.floating_ip(&server, &external).await?;
     tour.wait_ssh(&address, Duration::from_secs(args.wait)).await?;
     println!("ssh answers at {address} after {:.1} s", asked.elapsed().as_secs_f64());
-    tour.login_check(&address, &key_file).await?;
+    tour.wait_login(&address, &key_file, LOGIN_LIMIT).await?;
+    println!("login by key after {:.1} s", asked.elapsed().as_secs_f64());
     tour.farewell(&args.name, &address, &key_file);
     Ok(ExitCode::SUCCESS)
 }
@@ -294,29 +297,35 @@ impl Quickstart {
         ))
     }
 
-    /// Logs in for real and asks the guest who it is, if this machine has an ssh client.
-    async fn login_check(&self, address: &str, key: &Path) -> Result<()> {
-        let command = tokio::process::Command::new("ssh")
-            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"])
-            .args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-i"])
-            .arg(key)
-            .arg(format!("{USER}@{address}"))
-            .arg("hostname; uptime")
-            .stdin(Stdio::null())
-            .output()
-            .await;
-        match command {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                println!("(no ssh client on this machine: the login itself was not tried)");
-                Ok(())
-            }
-            Err(error) => Err(error).context("run ssh"),
-            Ok(output) if output.status.success() => {
-                println!("logged in: {}", String::from_utf8_lossy(&output.stdout).trim().replace('\n', " | "));
-                Ok(())
-            }
-            Ok(output) => {
-                Err(Error::internal(format!("the login failed: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    /// Logs in for real and asks the guest who it is, if this machine has an ssh client. A guest's ssh may greet a
+    /// moment before the guest has fetched its keys, so a refusal is not the last word until the time is up.
+    async fn wait_login(&self, address: &str, key: &Path, limit: Duration) -> Result<()> {
+        let deadline = self.env.instant() + limit;
+        loop {
+            let attempt = tokio::process::Command::new("ssh")
+                .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"])
+                .args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-i"])
+                .arg(key)
+                .arg(format!("{USER}@{address}"))
+                .arg("hostname; uptime")
+                .stdin(Stdio::null())
+                .output()
+                .await;
+            match attempt {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    println!("(no ssh client on this machine: the login itself was not tried)");
+                    return Ok(());
+                }
+                Err(error) => return Err(error).context("run ssh"),
+                Ok(output) if output.status.success() => {
+                    println!("logged in: {}", String::from_utf8_lossy(&output.stdout).trim().replace('\n', " | "));
+                    return Ok(());
+                }
+                Ok(output) if self.env.instant() > deadline => {
+                    let reason = String::from_utf8_lossy(&output.stderr);
+                    return Err(Error::new(Kind::Timeout, format!("The login failed: {}", reason.trim())));
+                }
+                Ok(_) => self.env.sleep(Duration::from_millis(100)).await,
             }
         }
     }
