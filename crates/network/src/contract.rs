@@ -23,7 +23,8 @@ use async_trait::async_trait;
 use ferrostack_contracts::identity::Caller;
 use ferrostack_contracts::network::{FixedIp, MetadataPort, NicRequest, NicsRequest, PlannedNic, PortInfo, Ports};
 use ferrostack_db::{Tx, params};
-use ferrostack_types::ids::{NetworkId, NodeId, PortId, ProjectId, SecurityGroupId, ServerId, SubnetId};
+use ferrostack_ovn::northbound::Key;
+use ferrostack_types::ids::{NetworkId, NodeId, PortId, ProjectId, RouterId, SecurityGroupId, ServerId, SubnetId};
 use ferrostack_types::{Env, Error, Kind, Result};
 use ipnet::IpNet;
 use std::collections::{BTreeSet, HashMap};
@@ -58,6 +59,7 @@ impl Ports for Network {
         };
         self.db
             .write("port_ensure", move |tx| {
+                binder.know_host(tx)?;
                 let port = binder.ensure(tx)?;
                 let mut infos = port_infos(tx, vec![port])?;
                 infos.pop().map(|(_, info)| info).ok_or_else(|| errors::port_not_found(binder.nic.port_id))
@@ -283,6 +285,17 @@ struct Binder {
 }
 
 impl Binder {
+    /// Where no hosts are set for gateways, any may carry them: routers learn of one with its first port.
+    fn know_host(&self, tx: &mut Tx<'_>) -> Result<()> {
+        let known = "SELECT 1 FROM network_ports WHERE host = ?";
+        if !self.cx.tracks || !self.cx.config.gateway_hosts.is_empty() || tx.exists(known, params![&self.host])? {
+            return Ok(());
+        }
+        let routers: Vec<RouterId> =
+            tx.query("SELECT id FROM network_routers WHERE gateway_port_id IS NOT NULL", params![], |row| row.get(0))?;
+        routers.into_iter().try_for_each(|router| self.cx.mark(tx, Key::Router(router)))
+    }
+
     fn ensure(&self, tx: &mut Tx<'_>) -> Result<Port> {
         let id = self.nic.port_id;
         match port_row(tx, id)? {

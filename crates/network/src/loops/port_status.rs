@@ -28,7 +28,12 @@ struct PortStatus {
     wiring: Arc<dyn Wiring>,
     jobs: Jobs,
     news: Arc<Mutex<News>>,
+    /// When every port was compared for the last time.
+    compared: Mutex<Option<tokio::time::Instant>>,
 }
+
+/// Everything is compared this often, whatever the news are.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
 
 /// Adds the loop and the task that listens for it.
 pub(crate) fn add(service: &Arc<Network>) {
@@ -37,6 +42,7 @@ pub(crate) fn add(service: &Arc<Network>) {
         wiring: Arc::clone(&service.wiring),
         jobs: service.jobs.clone(),
         news: Arc::clone(&news),
+        compared: Mutex::new(None),
     }));
     if let Some(changes) = service.wiring.changes() {
         service.env.spawn("network.port_news", listen(changes, news, hint));
@@ -72,7 +78,7 @@ impl Loop for PortStatus {
     }
 
     fn period(&self) -> Duration {
-        Duration::from_secs(60)
+        COMPARE_EVERY
     }
 
     /// Every process hears the engine's news itself. Two that write the same change write it once.
@@ -93,8 +99,10 @@ impl Loop for PortStatus {
 
 impl PortStatus {
     async fn update(&self, cx: &LoopCx, news: &News) -> Result<Value> {
-        // Nothing new is the period's run: then everything is compared, as after a reconnection.
-        let only: Option<Vec<PortId>> = news.as_ref().filter(|n| !n.is_empty()).map(|n| n.iter().copied().collect());
+        let now = cx.env.instant();
+        let due = self.compared.lock().is_none_or(|at| now.duration_since(at) >= COMPARE_EVERY);
+        let only: Option<Vec<PortId>> = news.as_ref().filter(|_| !due).map(|n| n.iter().copied().collect());
+        let everything = only.is_none();
         let candidates = cx.db.read("port_status", move |tx| read_candidates(tx, only.as_deref())).await?;
         let looked_at = candidates.len();
         let changed: Vec<(PortId, bool)> = candidates
@@ -106,6 +114,9 @@ impl PortStatus {
         for batch in changed.chunks(BATCH) {
             let (batch, jobs, now) = (batch.to_vec(), self.jobs.clone(), cx.env.now());
             cx.db.write("port_status", move |tx| write_status(tx, &jobs, &batch, now)).await?;
+        }
+        if everything {
+            *self.compared.lock() = Some(now);
         }
         Ok(json!({"looked_at": looked_at, "changed": changed.len()}))
     }

@@ -310,6 +310,8 @@ fn metadata_in_tx(tx: &mut Tx<'_>, cx: &WriteCx, network: &NetworkRow) -> Result
         None => {
             let id = PortId(derived_id("metadata port of", &network.id.to_string()));
             let mut row = blank_row(cx, id, network.id, "", PortRole::Metadata);
+            // A port of this id may have been there before; OVN would take a lower revision for an old one.
+            row.standard.revision = cx.now.as_micros();
             row.device_owner = "network:distributed".to_owned();
             row.device_id = format!("ovnmeta-{}", network.id);
             let fixed_ips = wanted.iter().map(|s| super::ips::WantedIp { subnet: Some(s.id), ip: None }).collect();

@@ -180,3 +180,24 @@ async fn a_reconciliation_repairs_what_was_lost_and_removes_what_is_not_ours_to_
     assert_eq!(wiring.revisions(), wanted);
     f.jobs.shutdown(Duration::from_secs(5)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_metadata_port_that_comes_back_is_the_new_one() {
+    let ovsdb = Ovsdb::start().await;
+    let (f, wiring) = cloud(&ovsdb).await;
+    let network = f.made(P, "network", "networks", json!({"name": "net"})).await;
+    let subnet = json!({"network_id": network, "cidr": "10.0.0.0/24", "ip_version": 4});
+    let subnet = f.made(P, "subnet", "subnets", subnet).await;
+    for name in ["a", "b", "c"] {
+        let dns = json!({"subnet": {"name": name, "dns_nameservers": ["10.0.0.9"]}});
+        f.ok(P, "PUT", &format!("subnets/{subnet}"), dns).await;
+        for dhcp in [false, true] {
+            f.ok(P, "PUT", &format!("subnets/{subnet}"), json!({"subnet": {"enable_dhcp": dhcp}})).await;
+        }
+    }
+    let ports = f.ok(P, "GET", &format!("ports?network_id={network}"), Value::Null).await;
+    let (id, revision) = (ports["ports"][0]["id"].as_str().unwrap(), ports["ports"][0]["revision_number"].as_i64());
+    until("OVN has everything", || f.clean()).await;
+    assert_eq!(wiring.revisions().get(&Key::Port(id.parse().unwrap())).copied(), revision);
+    f.jobs.shutdown(Duration::from_secs(5)).await.unwrap();
+}
