@@ -1,7 +1,7 @@
 //! The policy rules with Neutron's names and its present defaults.
 //!
 //! `create_port:mac_address` and the like are asked in addition to `create_port`, when a request names the attribute with
-//! another value than its default. Rules such as `rule:shared` look at fields of the target, see `api::targets`.
+//! another value than its default. Rules such as `rule:shared` look at fields of the target, see `api::kit::target`.
 
 use ferrostack_rest::{RuleDefault, ScopeType};
 

@@ -468,3 +468,20 @@ async fn the_deployment_describes_itself() {
     assert_eq!(full["network_ip_availability"]["total_ips"], 253);
     assert_eq!(full["network_ip_availability"]["used_ips"], 1);
 }
+
+#[tokio::test]
+async fn every_route_wants_a_token_and_no_role_gets_nothing() {
+    let f = fixture().await;
+    let net = f.network(P, json!({})).await;
+    for (method, path, access) in f.api.routes() {
+        let ferrostack_rest::Access::Rule(_) = access else { continue };
+        let path = path.trim_start_matches("/v2.0/").replace("{id}", &net).replace("{project_id}", "p");
+        let path = path.replace("{network_id}", &net).replace("{tag}", "t").replace("{alias}", "router");
+        let (status, _) = f.call("nobody", method.as_str(), &path, json!({})).await;
+        assert_eq!(status, 401, "{method} {path}");
+        // A token without any role: refused, or an empty list. What describes the API itself is for everybody.
+        let (status, answer) = f.call("z:none", method.as_str(), &path, json!({})).await;
+        let empty = answer.as_object().is_some_and(|map| map.values().all(|list| *list == json!([])));
+        assert!(status >= 400 || empty || path.starts_with("extensions"), "{method} {path}: {status} {answer}");
+    }
+}
