@@ -297,9 +297,10 @@ pub(crate) fn renew(tx: &mut Tx<'_>, lease: &Lease) -> Result<Vec<WorkflowId>> {
     )
 }
 
-/// Gives back every lease of an owner (or, without one, of everybody).
+/// Gives back every lease of an owner (or, without one, of everybody). The epoch grows, so that a save which the former
+/// owner had on its way finds its lease gone: it would put the workflow off until that lease had ended.
 pub(crate) fn release_all(tx: &mut Tx<'_>, owner: Option<&str>, now: Timestamp) -> Result<usize> {
-    let set = "UPDATE jobs_workflows SET status = ?, owner = NULL, due_at = ?";
+    let set = "UPDATE jobs_workflows SET status = ?, owner = NULL, epoch = epoch + 1, due_at = ?";
     match owner {
         Some(owner) => tx.execute(&format!("{set} WHERE owner = ?"), params![READY, now, owner]),
         None => tx.execute(&format!("{set} WHERE owner IS NOT NULL"), params![READY, now]),
