@@ -12,7 +12,7 @@ use ferrostack_contracts::network::Ports;
 use ferrostack_contracts::node::GuestError;
 use ferrostack_contracts::placement::Placement;
 use ferrostack_db::Db;
-use ferrostack_jobs::testing::{Scenario, crash_everywhere, repeat_everywhere};
+use ferrostack_jobs::testing::{Scenario, crash_everywhere, kill, repeat_everywhere};
 use ferrostack_jobs::{Jobs, JobsConfig};
 use ferrostack_types::ids::{ImageId, WorkflowId};
 use parking_lot::Mutex;
@@ -65,6 +65,39 @@ async fn world_of(story: Story) -> CrashWorld {
     CrashWorld { world, image, compute: Mutex::new(None) }
 }
 
+/// Orders the servers, which a process that works then builds.
+async fn order(world: &CrashWorld, compute: &Arc<Compute>) {
+    world.world.nodes.pump(compute.as_ref()).await;
+    flavor(&world.world).await;
+    let body = json!({"server": {"name": "s", "flavorRef": "1", "imageRef": world.image.to_string(),
+        "networks": "auto", "max_count": SERVERS, "min_count": SERVERS}});
+    let order = body::read(&body, RANGE.max, "secret".to_owned()).unwrap().order;
+    let caller = super::fakes::Tokens.verify("member").await.unwrap();
+    compute.servers_create(&caller, "req-1", order).await.unwrap();
+}
+
+/// Lets a process that nothing happens to build them.
+async fn built(world: &CrashWorld, scenario: &Servers) {
+    let jobs = scenario.process(world, JobsConfig::new("builder")).await;
+    jobs.start().await.unwrap();
+    let compute = world.compute();
+    order(world, &compute).await;
+    finish(world, &compute).await;
+    kill(&jobs);
+}
+
+/// Lets hosts report until no workflow is left.
+async fn finish(world: &CrashWorld, compute: &Arc<Compute>) {
+    for _ in 0..5000 {
+        world.world.nodes.pump(compute.as_ref()).await;
+        if compute.jobs.backlog().await.unwrap().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("workflows are left: {:?}", compute.jobs.backlog().await.unwrap());
+}
+
 async fn live(world: &CrashWorld) -> Vec<crate::model::Server> {
     let mut filter = ServerFilter::default();
     filter.plain("deleted_at IS NULL");
@@ -88,7 +121,11 @@ impl Scenario for Servers {
     type World = CrashWorld;
 
     async fn world(&self) -> CrashWorld {
-        world_of(self.0).await
+        let world = world_of(self.0).await;
+        if self.0 == Story::Delete {
+            built(&world, self).await;
+        }
+        world
     }
 
     fn db<'a>(&self, world: &'a CrashWorld) -> &'a Db {
@@ -105,50 +142,25 @@ impl Scenario for Servers {
 
     async fn begin(&self, world: &CrashWorld, _: &Jobs) {
         let compute = world.compute();
-        world.world.nodes.pump(compute.as_ref()).await;
-        flavor(&world.world).await;
-        let body = json!({"server": {"name": "s", "flavorRef": "1", "imageRef": world.image.to_string(),
-            "networks": "auto", "max_count": SERVERS, "min_count": SERVERS}});
-        let order = body::read(&body, RANGE.max, "secret".to_owned()).unwrap().order;
-        let caller = super::fakes::Tokens.verify("member").await.unwrap();
-        compute.servers_create(&caller, "req-1", order).await.unwrap();
-        match self.0 {
-            Story::DeleteEarly => {
-                tokio::time::sleep(Duration::from_millis(8)).await;
-                delete_all(world, &compute).await;
-            }
-            Story::Delete => {
-                // The story goes on in `drive`, which sees when they are built.
-            }
-            _ => {}
+        if self.0 == Story::Delete {
+            return delete_all(world, &compute).await;
+        }
+        order(world, &compute).await;
+        if self.0 == Story::DeleteEarly {
+            delete_all(world, &compute).await;
         }
     }
 
     async fn drive(&self, world: &CrashWorld, _: &Jobs) {
         let compute = world.compute();
-        let story = async {
-            while self.0 == Story::Delete {
-                tokio::time::sleep(Duration::from_millis(3)).await;
-                let servers = live(world).await;
-                if servers.iter().any(|server| server.vm_state == VmState::Active) {
-                    delete_all(world, &compute).await;
-                }
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::join!(story, drive(&world.world.nodes, compute.as_ref()));
+        drive(&world.world.nodes, compute.as_ref()).await;
     }
 
     async fn check(&self, world: &CrashWorld, how: &str) {
         let compute = world.compute();
-        if self.0 == Story::Delete {
-            // Whoever was active at the end of the builds and before the story saw it is deleted now, undisturbed.
-            assert_eq!(compute.audit().await.unwrap(), [], "{how}");
-            return;
-        }
         let servers = live(world).await;
         let wanted = match self.0 {
-            Story::DeleteEarly => {
+            Story::Delete | Story::DeleteEarly => {
                 assert!(servers.is_empty(), "{how}: {servers:?}");
                 None
             }
@@ -208,7 +220,31 @@ async fn deleting_survives_a_crash_at_every_point() {
     repeat_everywhere(&Servers(Story::Delete)).await;
 }
 
+/// What is deleted while it is built passes other points each time: so it is killed at any time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleting_early_survives_a_crash() {
-    repeat_everywhere(&Servers(Story::DeleteEarly)).await;
+async fn deleting_early_survives_a_crash_at_any_time() {
+    let scenario = Servers(Story::DeleteEarly);
+    repeat_everywhere(&scenario).await;
+    for micros in (0..12_000).step_by(400) {
+        let world = scenario.world().await;
+        let config = |owner: &str| JobsConfig { poll: Duration::from_millis(20), sole: true, ..JobsConfig::new(owner) };
+        let first = scenario.process(&world, config("first")).await;
+        first.start().await.unwrap();
+        let compute = world.compute();
+        order(&world, &compute).await;
+        let later = tokio::time::sleep(Duration::from_micros(micros));
+        tokio::select! {
+            () = drive(&world.world.nodes, compute.as_ref()) => {}
+            () = later => {}
+        }
+        delete_all(&world, &compute).await;
+        tokio::time::sleep(Duration::from_micros(micros / 2)).await;
+        kill(&first);
+        drop(compute);
+        let second = scenario.process(&world, config("second")).await;
+        second.start().await.unwrap();
+        finish(&world, &world.compute()).await;
+        kill(&second);
+        scenario.check(&world, &format!("killed after {micros} µs")).await;
+    }
 }
