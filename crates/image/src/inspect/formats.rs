@@ -218,9 +218,7 @@ fn vmdk_descriptor(text: &[u8]) -> Result<(), &'static str> {
                 return Err("the descriptor contradicts itself");
             }
             kind = Some(value.trim_matches('"').to_ascii_lowercase());
-        } else if name == "parentfilenamehint" {
-            return Err("it refers to a parent");
-        } else if name == "parentcid" && !value.eq_ignore_ascii_case("ffffffff") {
+        } else if name == "parentfilenamehint" || (name == "parentcid" && !value.eq_ignore_ascii_case("ffffffff")) {
             return Err("it refers to a parent");
         } else if value.is_empty() && !line.contains('=') {
             return Err("the descriptor has lines that are not known");

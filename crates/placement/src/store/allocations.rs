@@ -166,12 +166,11 @@ pub struct UsageRow {
     pub used: u64,
 }
 
+/// How many consumers there are of each type.
+pub type ConsumerCounts = BTreeMap<Option<String>, u64>;
+
 /// What a project (and user) holds, by consumer type and class; and how many consumers there are of each type.
-pub fn usage_list(
-    tx: &mut Tx<'_>,
-    project: &str,
-    user: Option<&str>,
-) -> Result<(Vec<UsageRow>, BTreeMap<Option<String>, u64>)> {
+pub fn usage_list(tx: &mut Tx<'_>, project: &str, user: Option<&str>) -> Result<(Vec<UsageRow>, ConsumerCounts)> {
     let sums = Select::new(
         "SELECT c.consumer_type, a.resource_class, a.used, a.consumer_id FROM placement_consumers c \
          JOIN placement_allocations a ON a.consumer_id = c.id",

@@ -46,10 +46,10 @@ fn parse(request: &Request) -> Result<Wanted> {
         return Err(Error::invalid(format!("Invalid status: {member_status}")));
     }
     let visibility = query.get("visibility").filter(|v| !v.is_empty()).map(str::to_owned);
-    if let Some(other) = visibility.as_deref() {
-        if !["community", "public", "private", "shared", "all"].contains(&other) {
-            return Err(Error::invalid(format!("Invalid visibility value: {other}")));
-        }
+    if let Some(other) = visibility.as_deref()
+        && !["community", "public", "private", "shared", "all"].contains(&other)
+    {
+        return Err(Error::invalid(format!("Invalid visibility value: {other}")));
     }
     Ok(Wanted {
         eyes: Eyes::of(request.caller()),
