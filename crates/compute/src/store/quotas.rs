@@ -88,22 +88,23 @@ pub(crate) fn usage_take_in_tx(tx: &mut Tx<'_>, project: &ProjectId, more: Usage
     usage_add_in_tx(tx, project, more)?;
     let limits = limits_in_tx(tx, project, defaults)?;
     let now = usage_in_tx(tx, project)?;
-    let mut over: Vec<(&str, i64, i64, i64)> = Vec::new();
-    for (name, asked, all, limit) in [
+    let (mut names, mut asked, mut used, mut allowed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (name, more, all, limit) in [
         ("cores", more.cores, now.cores, limits.cores),
         ("instances", more.instances, now.instances, limits.instances),
         ("ram", more.ram, now.ram, limits.ram),
     ] {
         if limit >= 0 && all > limit {
-            over.push((name, asked, all - asked, limit));
+            names.push(name);
+            asked.push(more.to_string());
+            used.push((all - more).to_string());
+            allowed.push(limit.to_string());
         }
     }
-    if over.is_empty() {
+    if names.is_empty() {
         return Ok(());
     }
-    let join = |f: &dyn Fn(&(&str, i64, i64, i64)) -> String| over.iter().map(f).collect::<Vec<_>>().join(", ");
-    let names = join(&|o| o.0.to_owned());
-    let (asked, used, allowed) = (join(&|o| o.1.to_string()), join(&|o| o.2.to_string()), join(&|o| o.3.to_string()));
+    let (names, asked, used, allowed) = (names.join(", "), asked.join(", "), used.join(", "), allowed.join(", "));
     let text = format!("Quota exceeded for {names}: Requested {asked}, but already used {used} of {allowed} {names}");
     Err(Error::new(Kind::OverQuota, text))
 }

@@ -60,6 +60,8 @@ pub(super) struct FakePlacement(Mutex<PlacementState>);
 struct PlacementState {
     providers: BTreeMap<ProviderId, (String, BTreeMap<String, Inventory>)>,
     claims: BTreeMap<ServerId, (ProviderId, Resources)>,
+    /// The sum of the claims.
+    used: BTreeMap<ProviderId, Resources>,
 }
 
 impl PlacementState {
@@ -70,15 +72,19 @@ impl PlacementState {
     }
 
     fn used(&self, provider: ProviderId, except: Option<ServerId>) -> Resources {
-        let mut used = Resources::new();
-        for (server, (at, resources)) in &self.claims {
-            if *at == provider && Some(*server) != except {
-                for (class, amount) in resources {
-                    *used.entry(class.clone()).or_default() += amount;
-                }
-            }
+        let mut used = self.used.get(&provider).cloned().unwrap_or_default();
+        let own = except.and_then(|server| self.claims.get(&server)).filter(|claim| claim.0 == provider);
+        for (class, amount) in own.iter().flat_map(|claim| &claim.1) {
+            *used.entry(class.clone()).or_default() -= amount;
         }
         used
+    }
+
+    fn drop_claim(&mut self, server: ServerId) {
+        let Some((provider, resources)) = self.claims.remove(&server) else { return };
+        for (class, amount) in resources {
+            *self.used.entry(provider).or_default().entry(class).or_default() -= amount;
+        }
     }
 
     fn lacks(&self, provider: ProviderId, wanted: &Resources, except: Option<ServerId>) -> Option<String> {
@@ -120,12 +126,16 @@ impl Placement for FakePlacement {
         if state.lacks(provider, wanted, Some(consumer.server)).is_some() {
             return Ok(Claim::NoRoom);
         }
+        state.drop_claim(consumer.server);
+        for (class, amount) in wanted {
+            *state.used.entry(provider).or_default().entry(class.clone()).or_default() += amount;
+        }
         state.claims.insert(consumer.server, (provider, wanted.clone()));
         Ok(Claim::Held)
     }
 
     async fn release(&self, server: ServerId) -> Result<()> {
-        self.0.lock().claims.remove(&server);
+        self.0.lock().drop_claim(server);
         Ok(())
     }
 
@@ -217,7 +227,8 @@ impl Ports for FakePorts {
 
     async fn of_servers(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Vec<PortInfo>>> {
         let mut found: HashMap<ServerId, Vec<PortInfo>> = HashMap::new();
-        for (server, port) in self.ports.lock().values().filter(|(owner, _)| servers.contains(owner)) {
+        let wanted: std::collections::BTreeSet<&ServerId> = servers.iter().collect();
+        for (server, port) in self.ports.lock().values().filter(|(owner, _)| wanted.contains(owner)) {
             found.entry(*server).or_default().push(port.clone());
         }
         Ok(found)

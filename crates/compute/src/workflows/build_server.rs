@@ -358,8 +358,13 @@ impl Step<BuildServer> for AwaitGuest {
     async fn run(&self, flow: &BuildServer, cx: &StepCx, state: &mut BuildState) -> Result<Outcome> {
         let compute = flow.compute()?;
         let id = state.server;
-        let guest = compute.db.read("guest_fetch", move |tx| guests::guest_fetch_in_tx(tx, id)).await?;
-        let guest = guest.ok_or_else(|| Error::internal("the guest's row has vanished"))?;
+        let read = move |tx: &mut Tx<'_>| {
+            let guest = guests::guest_fetch_in_tx(tx, id)?;
+            let guest = guest.ok_or_else(|| Error::internal("the guest's row has vanished"))?;
+            let node = nodes::node_fetch_in_tx(tx, guest.node)?;
+            Ok((guest, node))
+        };
+        let (guest, node) = compute.db.read("guest_fetch", read).await?;
         let seen = &guest.seen;
         let ended = ended_by_itself(&guest, seen.state, seen.settled, seen.boot);
         if guest.is_answered() && (seen.settled || ended) {
@@ -369,7 +374,7 @@ impl Step<BuildServer> for AwaitGuest {
         if cx.now().since(cx.since) > compute.config.build_limit {
             return Err(elsewhere("The host did not start the server in time."));
         }
-        if !node_is_up(&compute, guest.node).await? {
+        if node.is_none_or(|node| !node.is_up(cx.now(), compute.config.node_down_after)) {
             return Err(elsewhere("The host of the server cannot be reached."));
         }
         Ok(Outcome::WaitUntil(cx.now() + LOOK_AGAIN))
