@@ -67,7 +67,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     bench.upload().await?;
     let stats = cloud.db_stats();
     println!("commit groups: {stats}");
-    drop(stop.send(true));
+    let _ = stop.send(true);
     drop(server.await);
     cloud.shutdown().await;
     Ok(ExitCode::SUCCESS)

@@ -64,7 +64,7 @@ pub async fn run(home: &Path, args: Args) -> Result<ExitCode> {
         };
     }
     tracing::info!("stopping; guests run on");
-    drop(stop.send(true));
+    let _ = stop.send(true);
     drop(server.await);
     cloud.shutdown().await;
     Ok(ExitCode::SUCCESS)
