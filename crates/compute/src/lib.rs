@@ -15,13 +15,13 @@
 //! against, changed in the transaction that makes or ends a server. `compute_nodes` are the hosts as they last
 //! introduced themselves. The rest are the API's own resources.
 //!
-//! **Work.** Building and deleting are workflows ([`workflows`]), since both touch other services and can take long.
+//! **Work.** Building and deleting are workflows, since both touch other services and can take long.
 //! Power actions are not: they change what is wanted of the guest and set `task_state` in one transaction; the report
 //! that says that the generation is reached clears it. A message that is lost is repeated by the loop `converge`.
-//! Everything that is said to a node goes through [`nodes::Messenger`], after the commit that is the reason for it.
+//! Everything that is said to a node goes through the messenger, after the commit that is the reason for it.
 //!
-//! **Loops** ([`loops`]): `compute.converge` (wanted against observed), `compute.stuck_servers`, `compute.orphans`
-//! (allocations and ports without a server), `compute.purge`.
+//! **Loops.** `compute.converge` (wanted against observed), `compute.stuck_servers`, `compute.orphans`
+//! (allocations and ports without a server), `compute.purge`. What they must keep true, [`Compute::audit`] checks.
 
 mod api;
 mod audit;

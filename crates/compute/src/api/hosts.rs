@@ -223,6 +223,7 @@ pub(crate) async fn service_delete(compute: Arc<Compute>, request: Request) -> R
     request.authorize(&Target::own(request.caller()))?;
     let (id, new) = (request.param("service_id").to_owned(), request.version() >= V2_53);
     let missing = format!("Service {id} could not be found.");
+    let (service, now) = (Arc::clone(&compute), compute.env.now());
     let work = move |tx: &mut Tx<'_>| {
         let all = nodes::node_list_in_tx(tx)?;
         let is = |node: &&Node| if new { node.service_id.to_string() == id } else { node.number.to_string() == id };
@@ -235,7 +236,10 @@ pub(crate) async fn service_delete(compute: Arc<Compute>, request: Request) -> R
                 "Unable to delete compute service that is hosting instances. Migrate or delete the instances first.",
             ));
         }
-        nodes::node_delete_in_tx(tx, node)
+        for server in nodes::node_delete_in_tx(tx, node)? {
+            service.jobs.wake_in_tx(tx, &Compute::subject(server), now)?;
+        }
+        Ok(())
     };
     compute.db.write("node_delete", work).await?;
     Ok(Reply::no_content())

@@ -157,7 +157,7 @@ async fn dismiss_orphans(db: &Db, nodes: &dyn Nodes, node: NodeId, seen: Vec<Obs
     let orphans: Vec<WantedGuest> = seen
         .iter()
         .filter(|s| s.state != GuestState::Absent)
-        .filter(|s| rows.get(&s.server).is_none_or(|guest| guest.node != node))
+        .filter(|s| rows.get(&s.server).is_none_or(|guest| guest.node != node || guest.is_gone()))
         .map(|s| WantedGuest {
             server: s.server,
             // Far above what anybody would say of a server that was forgotten.

@@ -65,7 +65,7 @@ impl Compute {
             Err(error) if error.kind() == Kind::NotFound => {
                 return Err(Error::invalid("Can not find requested image"));
             }
-            other => other?,
+            other => other.map_err(plain)?,
         };
         let image = check_image(&image, &resolved.flavor)?;
         let mut plans = Vec::new();

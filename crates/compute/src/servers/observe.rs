@@ -100,6 +100,13 @@ pub(crate) fn take_in_tx(
             }
             continue;
         };
+        if guest.is_gone() && seen.state != GuestState::Absent {
+            // It was gone, or taken for gone with its host, and is there nevertheless: unless this is an old report.
+            if i64::try_from(seen.sequence).is_ok_and(|sequence| sequence > guest.seen.sequence) {
+                orphans.insert(seen.server);
+            }
+            continue;
+        }
         if !guests::guest_observe_in_tx(tx, node, seen, !is_final(guest, seen))? {
             continue;
         }

@@ -3,7 +3,7 @@
 use super::{counter_take_in_tx, json};
 use ferrostack_contracts::node::NodeInfo;
 use ferrostack_db::{Row, Select, Tx, params};
-use ferrostack_types::ids::NodeId;
+use ferrostack_types::ids::{NodeId, ServerId};
 use ferrostack_types::{Error, Result, SortDirection, Timestamp};
 use uuid::Uuid;
 
@@ -89,9 +89,14 @@ pub(crate) fn node_administer_in_tx(tx: &mut Tx<'_>, node: &Node, now: Timestamp
     Ok(())
 }
 
-/// Forgets a host that has no guests.
-pub(crate) fn node_delete_in_tx(tx: &mut Tx<'_>, node: &Node) -> Result<()> {
+/// Forgets a host that has no servers. Guests that it had yet to take away are gone with it: theirs are the ids.
+pub(crate) fn node_delete_in_tx(tx: &mut Tx<'_>, node: &Node) -> Result<Vec<ServerId>> {
+    let left =
+        tx.query("SELECT server_id FROM compute_guests WHERE node_id = ? AND pending = 1", params![node.id], |row| {
+            row.get(0)
+        })?;
+    tx.execute("UPDATE compute_guests SET want = 'absent', pending = 0 WHERE node_id = ?", params![node.id])?;
     tx.execute("DELETE FROM compute_aggregate_hosts WHERE host = ?", params![&node.name])?;
     tx.execute("DELETE FROM compute_nodes WHERE id = ?", params![node.id])?;
-    Ok(())
+    Ok(left)
 }

@@ -37,7 +37,7 @@ impl CrashWorld {
 enum Story {
     /// Built.
     Build,
-    /// Built on the second host, as the first cannot.
+    /// Built on the second host that is tried, as the first cannot.
     Retry,
     /// No host can.
     Fail,
@@ -54,13 +54,15 @@ const SERVERS: usize = 2;
 async fn world_of(story: Story) -> CrashWorld {
     let world = World::new().await;
     let image = world.images.add(&world.env, |_| {});
-    let hosts: Vec<_> = (0..2).map(|index| world.nodes.add(&format!("host-{index}"), 8)).collect();
+    for index in 0..2 {
+        world.nodes.add(&format!("host-{index}"), 8);
+    }
     let broken = GuestError { public: "broken".into(), internal: "broken".into(), elsewhere: true };
     if story == Story::Fail {
         world.nodes.fail_all_starts(Some(broken.clone()));
     }
     if story == Story::Retry {
-        world.nodes.fail_starts(hosts[0], Some(broken));
+        world.nodes.fail_first_starts(broken);
     }
     CrashWorld { world, image, compute: Mutex::new(None) }
 }

@@ -11,7 +11,7 @@ use ferrostack_contracts::placement::*;
 use ferrostack_types::ids::*;
 use ferrostack_types::{Env, Error, Kind, Result, Timestamp};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -227,7 +227,7 @@ impl Ports for FakePorts {
 
     async fn of_servers(&self, servers: &[ServerId]) -> Result<HashMap<ServerId, Vec<PortInfo>>> {
         let mut found: HashMap<ServerId, Vec<PortInfo>> = HashMap::new();
-        let wanted: std::collections::BTreeSet<&ServerId> = servers.iter().collect();
+        let wanted: BTreeSet<&ServerId> = servers.iter().collect();
         for (server, port) in self.ports.lock().values().filter(|(owner, _)| wanted.contains(owner)) {
             found.entry(*server).or_default().push(port.clone());
         }
@@ -280,6 +280,8 @@ impl Images for FakeImages {
 pub(super) struct FakeNodes {
     env: Env,
     hosts: Mutex<BTreeMap<NodeId, Host>>,
+    /// What the first start of each server fails with, wherever that is, and which servers have had theirs.
+    first: Mutex<(Option<GuestError>, BTreeSet<ServerId>)>,
 }
 
 struct Host {
@@ -295,7 +297,7 @@ struct Host {
 
 impl FakeNodes {
     pub(super) fn new(env: &Env) -> FakeNodes {
-        FakeNodes { env: env.clone(), hosts: Mutex::default() }
+        FakeNodes { env: env.clone(), hosts: Mutex::default(), first: Mutex::default() }
     }
 
     pub(super) fn add(&self, name: &str, vcpus: u32) -> NodeId {
@@ -334,6 +336,17 @@ impl FakeNodes {
         for host in self.hosts.lock().values_mut() {
             host.failure = failure.clone();
         }
+    }
+
+    pub(super) fn fail_first_starts(&self, failure: GuestError) {
+        self.first.lock().0 = Some(failure);
+    }
+
+    /// Why this start fails, if it is the server's first and such starts do.
+    fn first_failure(&self, wanted: &WantedGuest) -> Option<GuestError> {
+        let mut first = self.first.lock();
+        let failure = first.0.clone().filter(|_| wanted.want == Want::Running)?;
+        first.1.insert(wanted.server).then_some(failure)
     }
 
     /// The host of a guest, if there is just one that has it.
@@ -471,7 +484,10 @@ impl Nodes for FakeNodes {
         Ok(match request {
             NodeRequest::Converge(guests) => {
                 for guest in guests {
+                    let usual = host.failure.clone();
+                    host.failure = self.first_failure(&guest).or_else(|| usual.clone());
                     host.converge(guest);
+                    host.failure = usual;
                 }
                 NodeReply::Done
             }

@@ -432,6 +432,36 @@ async fn a_host_that_is_away_is_told_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_removed_takes_its_guests_along() {
+    let cloud = Cloud::with(|_| {}, 1).await;
+    let id = cloud.booted("lost").await;
+    let node = cloud.world.nodes.host_of(server_id(&id)).unwrap();
+    let service = cloud.ok("admin", "GET", "/os-services", None, 200).await["services"][0].clone();
+    let path = format!("/os-services/{}", service["id"].as_str().unwrap());
+    cloud.ok("admin", "DELETE", &path, None, 409).await;
+    cloud.world.nodes.set_up(node, false);
+    cloud.ok("admin", "PUT", &path, Some(json!({"forced_down": true})), 200).await;
+    cloud.delete(&id).await;
+    cloud.wait(&id, "gone").await;
+    assert!(!cloud.jobs.backlog().await.unwrap().is_empty(), "its room is kept");
+    cloud.ok("admin", "DELETE", &path, None, 204).await;
+    cloud.assert_sound().await;
+    let held = ferrostack_contracts::placement::Placement::holders(cloud.world.placement.as_ref()).await.unwrap();
+    assert!(held.is_empty());
+    // It comes back nevertheless, and what it still has is told to go.
+    assert_eq!(cloud.world.nodes.count(), 1);
+    cloud.world.nodes.set_up(node, true);
+    cloud.world.nodes.ends(server_id(&id), GuestState::Running);
+    for _ in 0..500 {
+        if cloud.world.nodes.count() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(cloud.world.nodes.count(), 0);
+}
+
+#[tokio::test]
 async fn strays_and_orphans_are_cleared_away() {
     let cloud = Cloud::with(|config| config.orphan_grace = Duration::from_millis(50), 1).await;
     let id = cloud.booted("real").await;

@@ -275,10 +275,13 @@ impl Step<BuildServer> for Assign {
     }
 }
 
-/// Wants the server's guest gone; whether it is.
+/// Wants the server's guest gone; whether it is. What was on a host that an administrator has removed is gone with it.
 pub(crate) async fn guest_is_gone(compute: &Arc<Compute>, id: ServerId) -> Result<bool> {
-    let found = compute.db.read("guest_fetch", move |tx| guests::guest_fetch_in_tx(tx, id)).await?;
-    match found {
+    let read = move |tx: &mut Tx<'_>| {
+        let Some(guest) = guests::guest_fetch_in_tx(tx, id)? else { return Ok(None) };
+        Ok(nodes::node_fetch_in_tx(tx, guest.node)?.map(|_| guest))
+    };
+    match compute.db.read("guest_fetch", read).await? {
         None => Ok(true),
         Some(guest) if guest.want == Want::Absent => Ok(guest.is_gone()),
         Some(_) => {
