@@ -62,9 +62,9 @@ async fn a_migration_runs_once_and_may_not_change() {
     assert!(futures_catch(again).await.is_err());
 }
 
-async fn futures_join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output>
+async fn futures_join<F>(all: impl Iterator<Item = F>) -> Vec<F::Output>
 where
-    F: Send + 'static,
+    F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let mut set = tokio::task::JoinSet::new();

@@ -118,7 +118,7 @@ async fn nothing_is_lost_or_left_whenever_the_process_is_killed() {
     let dir = TempDir::new().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let random = SeededEntropy::new(20_261_122);
-    let mut below = move |limit: u64| {
+    let below = move |limit: u64| {
         let mut bytes = [0; 8];
         random.fill(&mut bytes);
         u64::from_le_bytes(bytes) % limit
