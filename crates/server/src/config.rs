@@ -96,13 +96,21 @@ pub struct ComputeConfig {
     pub accelerator: Accelerator,
     /// This host's name in the cloud; by default the machine's.
     pub host: Option<String>,
+    /// How many virtual CPUs guests may have for each of the host's.
+    pub cpu_allocation_ratio: f64,
     /// How many hosts the fake hypervisor makes.
     pub fake_hosts: u32,
 }
 
 impl Default for ComputeConfig {
     fn default() -> ComputeConfig {
-        ComputeConfig { hypervisor: HypervisorKind::Qemu, accelerator: Accelerator::Auto, host: None, fake_hosts: 1 }
+        ComputeConfig {
+            hypervisor: HypervisorKind::Qemu,
+            accelerator: Accelerator::Auto,
+            host: None,
+            cpu_allocation_ratio: 4.0,
+            fake_hosts: 1,
+        }
     }
 }
 
@@ -177,7 +185,8 @@ fn overlay(table: &mut toml::Table, variables: impl Iterator<Item = (String, Str
         if !SECTIONS.contains(&section.as_str()) {
             continue;
         }
-        let value = value.parse::<i64>().map(toml::Value::Integer).unwrap_or(toml::Value::String(value));
+        let number = value.parse().map(toml::Value::Integer).or_else(|_| value.parse().map(toml::Value::Float));
+        let value = number.unwrap_or(toml::Value::String(value));
         if let toml::Value::Table(section) =
             table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()))
         {
@@ -217,6 +226,7 @@ mod tests {
         assert_eq!(config.api.listen.port(), 7000);
         assert_eq!(config.api.region, "a");
         assert_eq!(config.network_kind(), NetworkKind::None);
+        assert_eq!(config.compute.cpu_allocation_ratio, 16.0);
         assert!("[api]\nlissten = 1".parse::<toml::Table>().unwrap().try_into::<Config>().is_err());
     }
 }

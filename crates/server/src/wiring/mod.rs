@@ -198,7 +198,8 @@ async fn services(
         env: env(),
         jobs: jobs(),
         blobs: Arc::new(ferrostack_blobs::Directory::open(home.join("images"), env()).await?),
-        config: ImageConfig::default(),
+        // As for jobs: nobody else can be uploading.
+        config: ImageConfig { sole: true, ..ImageConfig::default() },
     })
     .await?;
     let placement = Placement::new(ferrostack_placement::Deps { db: db(), env: env(), jobs: jobs() }).await?;
@@ -222,7 +223,10 @@ async fn services(
         ports: Arc::clone(&network) as _,
         images: Arc::clone(&image) as _,
         nodes,
-        config: ferrostack_compute::Config::default(),
+        config: ferrostack_compute::Config {
+            cpu_ratio: config.compute.cpu_allocation_ratio,
+            ..ferrostack_compute::Config::default()
+        },
     })
     .await?;
     Ok(Services { identity, image, placement, network, compute })
