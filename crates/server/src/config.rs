@@ -220,6 +220,7 @@ mod tests {
             ("FERROSTACK_API_LISTEN", "127.0.0.1:7000"),
             ("FERROSTACK_COMPUTE_HYPERVISOR", "fake"),
             ("FERROSTACK_HOME", "/x"),
+            ("FERROSTACK_COMPUTE_CPU_ALLOCATION_RATIO", "16"),
         ];
         overlay(&mut table, vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         let config: Config = table.try_into().unwrap();
