@@ -1,12 +1,13 @@
 //! The data directory.
 
 use crate::config::Config;
-use ferrostack_types::{Env, Error, Result, ResultExt};
+use ferrostack_types::{Env, Error, Kind, Result, ResultExt};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The data directory, locked for this process.
 #[derive(Debug)]
@@ -41,6 +42,20 @@ impl Home {
         lock.set_len(0).context("write the lock")?;
         writeln!(lock, "{}", std::process::id()).context("write the lock")?;
         Ok(Home { path: path.canonicalize().context("resolve the data directory")?, _lock: lock })
+    }
+
+    /// Like [`Home::open`], but waits for a process that is on its way out: one that was killed holds the lock until the
+    /// kernel has taken it apart, and whoever restarts it at once must not be refused for that.
+    pub async fn open_when_free(path: &Path, env: &Env, limit: Duration) -> Result<Home> {
+        let deadline = env.instant() + limit;
+        loop {
+            match Home::open(path) {
+                Err(error) if error.kind() == Kind::Unavailable && env.instant() < deadline => {
+                    env.sleep(Duration::from_millis(20)).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// The directory.

@@ -11,6 +11,7 @@ use ferrostack_types::{Env, Error, Result, ResultExt};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -28,6 +29,9 @@ pub struct Args {
     fake: bool,
 }
 
+/// How long a predecessor may take to be gone.
+const LOCK_LIMIT: Duration = Duration::from_secs(3);
+
 /// Runs it.
 pub async fn run(home: &Path, args: Args) -> Result<ExitCode> {
     let mut config = Config::load(home)?;
@@ -42,7 +46,7 @@ pub async fn run(home: &Path, args: Args) -> Result<ExitCode> {
     }
     let env = Env::system();
     let started = env.instant();
-    let home = Home::open(home)?;
+    let home = Home::open_when_free(home, &env, LOCK_LIMIT).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let cloud = Cloud::start(&config, &home, &env).await?;
